@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test lint format clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+$(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@
+
+install: $(INSTALLED)  ## make .venv with everything in it
+
+demo: install  ## process a sample CSV through the real job, no internet needed
+	$(BIN)/imagi demo
+
+serve: install  ## start the Dagster UI and daemon
+	$(BIN)/imagi serve
+
+test: install  ## run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: install  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove .venv and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

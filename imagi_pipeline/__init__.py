@@ -1,0 +1,11 @@
+"""imagi_pipeline: a CSV of image URLs comes in, and goes back with the URLs of compressed copies.
+
+The way of a request, and where each step lives::
+
+    landing/products.csv          a person or a program drops a CSV      core/store.py
+      -> landing_folder_sensor    claims it, one run per request         orchestration/sensors.py
+      -> uploaded_csv             finds every image reference            core/csv_table.py
+      -> compression_report       fetches and compresses each image      core/engine.py
+           -> compressed_image    one partition per distinct URL         orchestration/event_batches.py
+      -> enriched_csv             the CSV with the compressed URLs       core/csv_table.py
+"""

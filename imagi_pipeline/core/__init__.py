@@ -1,0 +1,1 @@
+"""The work itself in plain Python: no Dagster, no web framework."""

@@ -1,0 +1,278 @@
+"""Fetch and compress many images side by side, in bounded memory; results come as they finish.
+
+A thread takes an image through all its steps: look at its record, download, hand the bytes to a codec process,
+store. Threads wait for the network while processes use the cores; what is in memory at the same time is bounded
+by the two budgets, not by the number of images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from imagi_pipeline.core.codec_pool import CodecPool, Thumbnails
+from imagi_pipeline.core.compress import CompressedImage
+from imagi_pipeline.core.errors import ErrorCode, FetchError, ImageError
+from imagi_pipeline.core.fetch import FetchedImage, Fetcher, retry_delay
+from imagi_pipeline.core.host_schedule import Download, HostSchedule
+from imagi_pipeline.core.store import ImageRecord, Store, image_key
+from imagi_pipeline.settings import Settings
+
+HOST_FAILURE_LIMIT = 32
+"""Failed images in a row, without a single answer, after which a host counts as down for this call."""
+
+THUMBNAIL_SIDE = 160
+"""Pixels of the longer side of a thumbnail."""
+
+NO_ANSWER = frozenset(
+    {
+        ErrorCode.DNS_FAILURE,
+        ErrorCode.CONNECTION_REFUSED,
+        ErrorCode.CONNECTION_ERROR,
+        ErrorCode.TIMEOUT,
+    }
+)
+
+SECONDS_TO_STOP = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What became of one image: compressed now, reused as it was, or failed."""
+
+    url: str
+    key: str
+    status: Literal["ok", "reused", "failed"]
+    record: ImageRecord | None = None
+    error: ImageError | None = None
+    thumbnails: Thumbnails | None = None
+
+
+class Budget:
+    """An amount that threads share; who claims more than is left waits, who claims more than all waits alone."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._used = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """A share of the budget that is given back at the end."""
+        lease = Lease(self)
+        try:
+            yield lease
+        finally:
+            lease.shrink(0)
+
+    def claim(self, amount: int) -> None:
+        """Take `amount`, waiting until it is there."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + amount <= self._total)
+            self._used += amount
+
+    def release(self, amount: int) -> None:
+        """Give `amount` back."""
+        with self._changed:
+            self._used -= amount
+            self._changed.notify_all()
+
+
+class Lease:
+    """What one user holds of a budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    def claim(self, amount: int) -> None:
+        """Hold `amount` more, waiting until it is there."""
+        self._budget.claim(amount)
+        self._held += amount
+
+    def shrink(self, amount: int) -> None:
+        """Hold no more than `amount`."""
+        if self._held > amount:
+            self._budget.release(self._held - amount)
+            self._held = amount
+
+
+def compress_images(
+    urls: Collection[str], store: Store, settings: Settings, *, thumbnails: int = 0
+) -> Iterator[ImageResult]:
+    """Fetch, compress and store the images behind distinct URLs; one result for each, in no certain order.
+
+    An image whose record is fresh (`settings.reuse_for`) is reused, an older one is asked for by conditional GET.
+    The first `thumbnails` URLs get thumbnails, if they are compressed now. Raises StorageError, which ends the
+    work, when the storage fails; a failure of an image is a result. Closing the iterator stops the work.
+    """
+    if not urls:
+        return
+    work = _Work(urls, store, settings, thumbnails)
+    try:
+        work.start()
+        for _ in urls:
+            outcome = work.results.get()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            yield outcome
+    finally:
+        work.stop()
+
+
+class _Work:
+    def __init__(
+        self, urls: Collection[str], store: Store, settings: Settings, thumbnails: int
+    ) -> None:
+        self.results: queue.SimpleQueue[ImageResult | BaseException] = queue.SimpleQueue()
+        self._store = store
+        self._settings = settings
+        self._fingerprint = settings.compression.fingerprint
+        self._bytes = Budget(settings.bytes_in_flight)
+        pixels = Budget(settings.pixels_in_flight)
+        self._codec = CodecPool(
+            settings.compression,
+            min(settings.codec_processes, len(urls)),
+            settings.codec_timeout,
+            pixels.claim,
+            pixels.release,
+        )
+        self._fetcher = Fetcher(settings)
+        self._schedule = HostSchedule(urls, settings.connections_per_host, HOST_FAILURE_LIMIT)
+        self._with_thumbnails = {url for url, _ in zip(urls, range(thumbnails), strict=False)}
+        self._threads = [
+            threading.Thread(target=self._run, name=f"image-{number}", daemon=True)
+            for number in range(min(settings.download_threads, len(urls)))
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._schedule.cancel()
+        self._codec.close()
+        self._fetcher.close()
+        patience = time.monotonic() + SECONDS_TO_STOP
+        for thread in self._threads:
+            thread.join(max(0.0, patience - time.monotonic()))
+
+    def _run(self) -> None:
+        while download := self._schedule.take():
+            try:
+                result = self._process(download)
+            except BaseException as error:  # noqa: BLE001 - it goes on in the thread of the caller
+                self.results.put(error)
+                return
+            if result:
+                self.results.put(result)
+                self._schedule.finished()
+
+    def _process(self, download: Download) -> ImageResult | None:
+        """The result of one image; None when it is to be tried again."""
+        with contextlib.ExitStack() as place, self._bytes.lease() as memory:
+            place.callback(self._schedule.downloaded, download)
+            try:
+                return self._attempt(download, place, memory)
+            except FetchError as error:
+                return self._after_failed_download(download, error)
+            except ImageError as error:
+                return _failed(download.url, error)
+
+    def _attempt(
+        self, download: Download, place: contextlib.ExitStack, memory: Lease
+    ) -> ImageResult:
+        url, key = download.url, image_key(download.url)
+        record = self._store.read_record(key)
+        current = record if record and record.settings == self._fingerprint else None
+        if current and time.time() - current.checked_at < self._settings.reuse_for:
+            return ImageResult(url, key, "reused", current)
+        source = self._fetch(download, current, memory)
+        place.close()
+        if source is None or (current and _digest(source.data) == current.source_digest):
+            assert current is not None  # only a conditional request is answered with None
+            return self._confirm(url, key, current, source)
+        memory.shrink(len(source.data))
+        return self._compress(url, key, source)
+
+    def _fetch(
+        self, download: Download, record: ImageRecord | None, memory: Lease
+    ) -> FetchedImage | None:
+        if self._schedule.is_down(download.host):
+            raise FetchError(
+                ErrorCode.HOST_DOWN,
+                f"Not tried: {HOST_FAILURE_LIMIT} images in a row got no answer from {download.host}.",
+            )
+        source = self._fetcher.fetch(
+            download.url,
+            etag=record.etag if record else None,
+            last_modified=record.last_modified if record else None,
+            claim_bytes=memory.claim,
+        )
+        self._schedule.host_answered(download.host)
+        return source
+
+    def _confirm(
+        self, url: str, key: str, record: ImageRecord, source: FetchedImage | None
+    ) -> ImageResult:
+        """The image has not changed behind its URL: only the time of the check is new."""
+        record = replace(record, checked_at=time.time())
+        if source:
+            record = replace(record, etag=source.etag, last_modified=source.last_modified)
+        self._store.write_record(key, record)
+        return ImageResult(url, key, "reused", record)
+
+    def _compress(self, url: str, key: str, source: FetchedImage) -> ImageResult:
+        side = THUMBNAIL_SIDE if url in self._with_thumbnails else None
+        image, thumbnails = self._codec.compress(source.data, side)
+        record = _record(url, key, source, image, self._fingerprint)
+        self._store.write_image(key, record, image.data)
+        return ImageResult(url, key, "ok", record, thumbnails=thumbnails)
+
+    def _after_failed_download(self, download: Download, error: FetchError) -> ImageResult | None:
+        delay = retry_delay(error, download.attempt, self._settings)
+        if delay is not None and not self._schedule.is_down(download.host):
+            self._schedule.try_again(download, delay)
+            return None
+        if error.kind in NO_ANSWER:
+            self._schedule.host_failed(download.host)
+        elif error.kind is not ErrorCode.HOST_DOWN:
+            self._schedule.host_answered(download.host)
+        return _failed(download.url, error)
+
+
+def _failed(url: str, error: ImageError) -> ImageResult:
+    return ImageResult(url, image_key(url), "failed", error=error)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _record(
+    url: str, key: str, source: FetchedImage, image: CompressedImage, fingerprint: str
+) -> ImageRecord:
+    return ImageRecord(
+        url=url,
+        file=key + image.suffix,
+        source_format=image.source_format,
+        source_bytes=len(source.data),
+        source_width=image.source_width,
+        source_height=image.source_height,
+        source_digest=_digest(source.data),
+        format=image.format,
+        bytes=len(image.data),
+        width=image.width,
+        height=image.height,
+        kept_source=image.kept_source,
+        settings=fingerprint,
+        etag=source.etag,
+        last_modified=source.last_modified,
+        checked_at=time.time(),
+    )

@@ -1,0 +1,121 @@
+"""The order in which images are downloaded: fair to hosts, patient with failures."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(slots=True)
+class Download:
+    """One image on its way; `attempt` counts from 1."""
+
+    url: str
+    host: str
+    attempt: int = 1
+
+
+class HostSchedule:
+    """Hands out downloads, round robin over the hosts, at most `per_host` of a host at the same time.
+
+    A download that is to be tried again later takes no thread while it waits. A host that failed to answer
+    `failure_limit` times in a row, with no answer in between, is down: its downloads are not worth waiting for.
+    """
+
+    def __init__(self, urls: Iterable[str], per_host: int, failure_limit: int) -> None:
+        self._per_host = per_host
+        self._failure_limit = failure_limit
+        self._changed = threading.Condition()
+        self._waiting: dict[str, deque[Download]] = {}
+        self._turns: deque[str] = deque()  # hosts with something waiting and a free place
+        self._active: Counter[str] = Counter()
+        self._delayed: list[tuple[float, int, Download]] = []
+        self._order = itertools.count()
+        self._failures: Counter[str] = Counter()
+        self._unfinished = 0
+        self._cancelled = False
+        for url in urls:
+            self._unfinished += 1
+            self._enqueue(Download(url, urlsplit(url).netloc))
+
+    def take(self) -> Download | None:
+        """The next download, when there is one that may start; None when all are finished."""
+        with self._changed:
+            while self._unfinished and not self._cancelled:
+                self._wake_delayed()
+                if self._turns:
+                    return self._start(self._turns.popleft())
+                self._changed.wait(self._next_wake())
+            return None
+
+    def downloaded(self, download: Download) -> None:
+        """Give the place at the host back; the image itself may still have work ahead."""
+        with self._changed:
+            host = download.host
+            if self._active[host] == self._per_host and self._waiting.get(host):
+                self._turns.append(host)
+            self._active[host] -= 1
+            self._changed.notify()
+
+    def try_again(self, download: Download, delay: float) -> None:
+        """Hand the download out again after `delay` seconds."""
+        with self._changed:
+            download.attempt += 1
+            due = time.monotonic() + delay
+            heapq.heappush(self._delayed, (due, next(self._order), download))
+            self._changed.notify()
+
+    def finished(self) -> None:
+        """Count one image as done, whatever became of it."""
+        with self._changed:
+            self._unfinished -= 1
+            if not self._unfinished:
+                self._changed.notify_all()
+
+    def cancel(self) -> None:
+        """Hand nothing out any more."""
+        with self._changed:
+            self._cancelled = True
+            self._changed.notify_all()
+
+    def host_answered(self, host: str) -> None:
+        """Note that the host is alive."""
+        with self._changed:
+            del self._failures[host]
+
+    def host_failed(self, host: str) -> None:
+        """Note that the host did not answer, all tries of an image included."""
+        with self._changed:
+            self._failures[host] += 1
+
+    def is_down(self, host: str) -> bool:
+        """Whether the host's images should be given up without trying."""
+        return self._failures[host] >= self._failure_limit
+
+    def _enqueue(self, download: Download) -> None:
+        queue = self._waiting.setdefault(download.host, deque())
+        queue.append(download)
+        if len(queue) == 1 and self._active[download.host] < self._per_host:
+            self._turns.append(download.host)
+
+    def _start(self, host: str) -> Download:
+        queue = self._waiting[host]
+        download = queue.popleft()
+        self._active[host] += 1
+        if queue and self._active[host] < self._per_host:
+            self._turns.append(host)
+        return download
+
+    def _wake_delayed(self) -> None:
+        now = time.monotonic()
+        while self._delayed and self._delayed[0][0] <= now:
+            self._enqueue(heapq.heappop(self._delayed)[2])
+
+    def _next_wake(self) -> float | None:
+        return max(0.0, self._delayed[0][0] - time.monotonic()) if self._delayed else None

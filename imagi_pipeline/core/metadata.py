@@ -1,0 +1,289 @@
+"""Remove what a picture does not need to be shown from the bytes of an image file, without decoding it.
+
+EXIF (GPS positions, maker notes, thumbnails), XMP, IPTC, comments and whatever follows the end of the image
+go; what a viewer needs stays. Only what is known to be needed is kept, so unknown kinds of metadata go too.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_ICC_IN_JPEG = b"ICC_PROFILE\0"
+_NEXT_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_STANDALONE_JPEG_MARKERS = {0x01, *range(0xD0, 0xD8)}
+_SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
+_APP0, _APP2, _APP14, _APP15 = 0xE0, 0xE2, 0xEE, 0xEF
+_JFIF_WITHOUT_THUMBNAIL = 14
+
+_PNG_CHUNKS_KEPT = {
+    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"bKGD", b"pHYs"),
+    *(b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"cICP", b"mDCV", b"cLLI"),
+    *(b"acTL", b"fcTL", b"fdAT"),
+}
+
+_WEBP_CHUNKS_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
+_WEBP_ICC_FLAG, _WEBP_METADATA_FLAGS = 0x20, 0x0C
+
+_GIF_EXTENSION, _GIF_IMAGE, _GIF_TRAILER = 0x21, 0x2C, 0x3B
+_GIF_APPLICATION, _GIF_COMMENT = 0xFF, 0xFE
+_GIF_APPLICATIONS_KEPT = (b"\x0bNETSCAPE2.0", b"\x0bANIMEXTS1.0")
+
+_EMPTY_EXIF_ITEM = b"\0\0\0\0II*\0\x08\0\0\0" + bytes(6)
+
+
+def strip_metadata(data: bytes, image_format: str, *, keep_icc: bool = False) -> bytes:
+    """The same image (JPEG, PNG, WEBP, GIF or AVIF) without metadata; its pixels are not touched.
+
+    `keep_icc` leaves the colour profile in, for pixels that are not in sRGB. An AVIF file keeps its length
+    and its profile: the metadata is blanked in place. Raises ValueError when the structure of the file cannot
+    be followed.
+    """
+    try:
+        return _STRIPPERS[image_format](data, keep_icc)
+    except (IndexError, struct.error) as error:
+        raise ValueError(f"{image_format} file ends within its structure") from error
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The type of each chunk of a PNG file up to IEND, and the whole chunk with length and checksum."""
+    if not data.startswith(PNG_SIGNATURE):
+        raise ValueError("not a PNG file")
+    position = len(PNG_SIGNATURE)
+    kind = b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        yield kind, _slice(data, position, end)
+        position = end
+
+
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The type and the content of each chunk of a WebP file, not looking into animation frames."""
+    riff, size, webp = struct.unpack_from("<4sI4s", data)
+    if (riff, webp) != (b"RIFF", b"WEBP"):
+        raise ValueError("not a WebP file")
+    position, end = 12, min(len(data), 8 + size)
+    while position + 8 <= end:
+        kind, length = struct.unpack_from("<4sI", data, position)
+        yield kind, _slice(data, position + 8, position + 8 + length)
+        position += 8 + length + length % 2
+
+
+def _strip_jpeg(data: bytes, keep_icc: bool) -> bytes:
+    if data[:2] != bytes((0xFF, _SOI)):
+        raise ValueError("not a JPEG file")
+    kept = [data[:2]]
+    position = 2
+    while position < len(data):
+        marker, start = _jpeg_marker(data, position)
+        if marker == _EOI:
+            break
+        end = start
+        if marker not in _STANDALONE_JPEG_MARKERS:
+            (length,) = struct.unpack_from(">H", data, start)
+            end += length
+        segment = _kept_jpeg_segment(marker, _slice(data, start, end), keep_icc)
+        if segment is not None:
+            kept.append(bytes((0xFF, marker)) + segment)
+        position = end
+        if marker == _SOS:
+            position = _end_of_scan(data, end)
+            kept.append(data[end:position])
+    # A complete picture may lack its end marker; some viewers insist on it.
+    return b"".join([*kept, bytes((0xFF, _EOI))])
+
+
+def _jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
+    """The marker at a position, and where it ends; any number of 0xFF may fill the space before it."""
+    if data[position] != 0xFF:
+        raise ValueError("no JPEG marker where one must be")
+    while data[position] == 0xFF:
+        position += 1
+    return data[position], position + 1
+
+
+def _end_of_scan(data: bytes, position: int) -> int:
+    following = _NEXT_JPEG_MARKER.search(data, position)
+    return following.start() if following else len(data)
+
+
+def _kept_jpeg_segment(marker: int, segment: bytes, keep_icc: bool) -> bytes | None:
+    """The segment, its length first, as it shall be; None to leave it out."""
+    body = segment[2:]
+    if marker == _APP0:
+        return _jfif_without_thumbnail(body)
+    if marker == _APP2:
+        return segment if keep_icc and body.startswith(_ICC_IN_JPEG) else None
+    if marker == _APP14:
+        return segment if body.startswith(b"Adobe") else None
+    if marker == _COM or _APP0 < marker <= _APP15:
+        return None
+    return segment
+
+
+def _jfif_without_thumbnail(body: bytes) -> bytes | None:
+    if not body.startswith(b"JFIF\0") or len(body) < _JFIF_WITHOUT_THUMBNAIL:
+        return None
+    length = 2 + _JFIF_WITHOUT_THUMBNAIL
+    return struct.pack(">H", length) + body[: _JFIF_WITHOUT_THUMBNAIL - 2] + b"\0\0"
+
+
+def _strip_png(data: bytes, keep_icc: bool) -> bytes:
+    kept = _PNG_CHUNKS_KEPT | ({b"iCCP"} if keep_icc else set())
+    return PNG_SIGNATURE + b"".join(chunk for kind, chunk in png_chunks(data) if kind in kept)
+
+
+def _strip_webp(data: bytes, keep_icc: bool) -> bytes:
+    kept = _WEBP_CHUNKS_KEPT | ({b"ICCP"} if keep_icc else set())
+    dropped_flags = _WEBP_METADATA_FLAGS | (0 if keep_icc else _WEBP_ICC_FLAG)
+    body = b"WEBP"
+    for kind, content in webp_chunks(data):
+        if kind not in kept:
+            continue
+        if kind == b"VP8X":
+            flags = content[0] & ~dropped_flags
+            body += _riff_chunk(kind, bytes((flags,)) + content[1:])
+        else:
+            body += _riff_chunk(kind, content)
+    return _riff_chunk(b"RIFF", body)
+
+
+def _riff_chunk(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+def _strip_gif(data: bytes, _keep_icc: bool) -> bytes:
+    if data[:3] != b"GIF":
+        raise ValueError("not a GIF file")
+    position = 13 + _gif_colour_table_size(data[10])
+    kept = [data[:position]]
+    while data[position] != _GIF_TRAILER:
+        end = _end_of_gif_block(data, position)
+        if _is_gif_block_kept(data, position):
+            kept.append(data[position:end])
+        position = end
+    return b"".join([*kept, bytes((_GIF_TRAILER,))])
+
+
+def _gif_colour_table_size(flags: int) -> int:
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _end_of_gif_block(data: bytes, position: int) -> int:
+    if data[position] == _GIF_IMAGE:
+        position += 10 + _gif_colour_table_size(data[position + 9]) + 1
+    elif data[position] == _GIF_EXTENSION:
+        position += 2
+    else:
+        raise ValueError("no GIF block where one must be")
+    while data[position]:
+        position += 1 + data[position]
+    return position + 1
+
+
+def _is_gif_block_kept(data: bytes, position: int) -> bool:
+    if data[position] != _GIF_EXTENSION:
+        return True
+    if data[position + 1] == _GIF_APPLICATION:
+        return data.startswith(_GIF_APPLICATIONS_KEPT, position + 2)
+    return data[position + 1] != _GIF_COMMENT
+
+
+def _blank_avif(data: bytes, _keep_icc: bool) -> bytes:
+    # Removing bytes would move the coded pixels, whose offsets are spread over the file.
+    blanked = bytearray(data)
+    for kind, start, end in _avif_metadata(data, 0, len(data)):
+        blank = _EMPTY_EXIF_ITEM.ljust(end - start, b"\0")
+        if kind == b"mime":
+            blank = b" " * (end - start)
+        if len(blank) != end - start:
+            raise ValueError("an EXIF item too short to be blanked")
+        blanked[start:end] = blank
+    return bytes(blanked)
+
+
+def _avif_metadata(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of each piece of metadata described between two positions of an AVIF file."""
+    for kind, start, stop in _boxes(data, position, end):
+        if kind in {b"moov", b"trak"}:
+            yield from _avif_metadata(data, start, stop)
+        elif kind == b"meta":
+            parts = {part: (first, last) for part, first, last in _boxes(data, start + 4, stop)}
+            if b"iinf" in parts and b"iloc" in parts:
+                types = _item_types(data, *parts[b"iinf"])
+                for item, first, last in _item_extents(data, parts[b"iloc"][0], types):
+                    yield types[item], first, last
+
+
+def _boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of the content of each box between two positions."""
+    while position < end:
+        size, kind = struct.unpack_from(">I4s", data, position)
+        start = position + 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        stop = position + size if size else end
+        if not start <= stop <= end:
+            raise ValueError("a box larger than what holds it")
+        yield kind, start, stop
+        position = stop
+
+
+def _item_types(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """The type of each item of metadata by its number, from the content of an `iinf` box."""
+    types = {}
+    count_size = 4 if data[start] else 2
+    for _, entry, _ in _boxes(data, start + 4 + count_size, end):
+        item, _, kind = struct.unpack_from(">IH4s" if data[entry] > 2 else ">HH4s", data, entry + 4)
+        if kind in {b"Exif", b"mime"}:
+            types[item] = kind
+    return types
+
+
+def _item_extents(data: bytes, start: int, wanted: dict[int, bytes]) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of each extent of the wanted items, from the content of an `iloc` box."""
+    position = start + 6
+
+    def number(size: int) -> int:
+        nonlocal position
+        position += size
+        return int.from_bytes(_slice(data, position - size, position), "big")
+
+    version = data[start]
+    offset_size, length_size = data[start + 4] >> 4, data[start + 4] & 15
+    base_size, index_size = data[start + 5] >> 4, data[start + 5] & 15
+    wide = 4 if version == 2 else 2
+    for _ in range(number(wide)):
+        item = number(wide)
+        method = number(2) if version else 0
+        number(2)
+        base = number(base_size)
+        for _ in range(number(2)):
+            number(index_size if version else 0)
+            first = base + number(offset_size)
+            last = first + number(length_size)
+            if item not in wanted:
+                continue
+            if method or not first < last <= len(data):
+                raise ValueError("an item that is not where it can be blanked")
+            yield item, first, last
+
+
+def _slice(data: bytes, start: int, end: int) -> bytes:
+    if end > len(data):
+        raise ValueError("file ends within its structure")
+    return data[start:end]
+
+
+_STRIPPERS: dict[str, Callable[[bytes, bool], bytes]] = {
+    "JPEG": _strip_jpeg,
+    "PNG": _strip_png,
+    "WEBP": _strip_webp,
+    "GIF": _strip_gif,
+    "AVIF": _blank_avif,
+}

@@ -1,0 +1,93 @@
+"""How far a request is: what its newest run and that run's tags say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+JOB_NAME = "process_csv"
+
+REQUEST_ID_TAG = "imagi/request_id"
+FILE_TAG = "imagi/file"
+IMAGES_TOTAL_TAG = "imagi/images_total"
+IMAGES_DONE_TAG = "imagi/images_done"
+IMAGES_FAILED_TAG = "imagi/images_failed"
+BYTES_BEFORE_TAG = "imagi/bytes_before"
+BYTES_AFTER_TAG = "imagi/bytes_after"
+ERROR_CODE_TAG = "imagi/error_code"
+ERROR_TAG = "imagi/error"
+
+IN_QUEUE, PROCESSING, COMPLETED, FAILED, CANCELLED = (
+    "In queue",
+    "processing",
+    "completed",
+    "failed",
+    "cancelled",
+)
+
+_STATUS_OF_RUN = {
+    "NOT_STARTED": IN_QUEUE,
+    "QUEUED": IN_QUEUE,
+    "MANAGED": IN_QUEUE,
+    "STARTING": PROCESSING,
+    "STARTED": PROCESSING,
+    "CANCELING": PROCESSING,
+    "SUCCESS": COMPLETED,
+    "FAILURE": FAILED,
+    "CANCELED": CANCELLED,
+}
+
+
+@dataclass(frozen=True)
+class RequestStatus:
+    """The state of one request. `images_done` counts the failed ones too; times are seconds since 1970."""
+
+    request_id: str
+    status: str
+    file: str | None = None
+    run_id: str | None = None
+    images_total: int | None = None
+    images_done: int = 0
+    images_failed: int = 0
+    bytes_before: int | None = None
+    bytes_after: int | None = None
+    error_code: str | None = None
+    error: str | None = None
+    created: float | None = None
+    finished: float | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self.status in (COMPLETED, FAILED, CANCELLED)
+
+
+def status_of_run(
+    run_id: str,
+    run_status: str,
+    tags: Mapping[str, str],
+    created: float | None,
+    finished: float | None,
+) -> RequestStatus:
+    """The status of the request whose newest run this is; `run_status` is Dagster's name of it."""
+    status = _STATUS_OF_RUN[run_status]
+    failed = status == FAILED
+    return RequestStatus(
+        request_id=tags[REQUEST_ID_TAG],
+        status=status,
+        file=tags.get(FILE_TAG),
+        run_id=run_id,
+        images_total=_number(tags, IMAGES_TOTAL_TAG),
+        images_done=_number(tags, IMAGES_DONE_TAG) or 0,
+        images_failed=_number(tags, IMAGES_FAILED_TAG) or 0,
+        bytes_before=_number(tags, BYTES_BEFORE_TAG),
+        bytes_after=_number(tags, BYTES_AFTER_TAG),
+        error_code=tags.get(ERROR_CODE_TAG) if failed else None,
+        error=tags.get(ERROR_TAG, "The run failed; its log in the Dagster UI says why.") if failed else None,
+        created=created,
+        finished=finished,
+    )
+
+
+def _number(tags: Mapping[str, str], name: str) -> int | None:
+    return int(tags[name]) if name in tags else None

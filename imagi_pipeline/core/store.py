@@ -1,0 +1,271 @@
+"""Every path below the storage root, atomic writes, and the records of compressed images.
+
+    landing/                            people and the gateway write here
+    landing/<request_id>/               a claimed or uploaded request, complete
+    uploads/<request_id>/<name>.csv     the CSV as it came, never changed
+    uploads/<request_id>/request.json   its name and the options given with it
+    references/<request_id>.csv         the asset uploaded_csv
+    compressed/<aa>/<key>.jpg           compressed images, served over HTTP
+    compressed/<aa>/<key>.json          image records
+    reports/<request_id>.csv            the asset compression_report
+    results/<request_id>/<name>.csv     the asset enriched_csv
+    work/<run_id>/                      what passes between the steps of a run, while it runs
+
+An image record is written after the image that it describes: where a record is, the image is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from upath import UPath
+
+from imagi_pipeline.core.errors import ErrorCode, StorageError
+
+SLUG_LENGTH = 48
+HASH_LENGTH = 16
+MANIFEST = "request.json"
+_TEMPORARY = ".tmp"
+
+
+def image_key(url: str) -> str:
+    """The readable, safe and unique name of the image behind a URL: `<slug>-<hash>`.
+
+    The slug comes from the URL's last path part, the hash is the start of the URL's SHA-256. It is the image's
+    partition key and the stem of its file.
+    """
+    name = unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1]
+    stem = name.rsplit(".", 1)[0]
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", plain))[:SLUG_LENGTH].strip("-._")
+    digest = hashlib.sha256(url.encode()).hexdigest()[:HASH_LENGTH]
+    return f"{slug or 'image'}-{digest}"
+
+
+def shard(key: str) -> str:
+    """The folder of an image: one of 256, so that none grows too long to list."""
+    return key.rsplit("-", 1)[-1][:2]
+
+
+def safe_file_name(name: str) -> str:
+    """A file name that stays in its folder and on every file system, as close to `name` as can be."""
+    base = re.split(r"[/\\]", name)[-1]
+    clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", base).strip(" .")
+    while len(clean.encode()) > 200:
+        stem, dot, suffix = clean.rpartition(".")
+        clean = f"{stem[:-1]}.{suffix}" if dot and stem else clean[:-1]
+    return clean if clean not in ("", MANIFEST) else "upload.csv"
+
+
+@dataclass(frozen=True)
+class RequestManifest:
+    """What came with a CSV: its file name, the columns to search, and the base of relative URLs."""
+
+    name: str
+    url_columns: tuple[str, ...] = ()
+    base_url: str | None = None
+
+    def to_json(self) -> bytes:
+        """The manifest as it lies beside the CSV."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> RequestManifest:
+        """The inverse of `to_json`; unknown keys, of a newer version, are ignored."""
+        known = {field.name for field in fields(cls)}
+        values = {key: value for key, value in json.loads(data).items() if key in known}
+        return cls(**{**values, "url_columns": tuple(values.get("url_columns") or ())})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """The facts of one compressed image. Sizes are in bytes, sides in pixels, times in seconds since 1970."""
+
+    url: str
+    file: str
+    source_format: str
+    source_bytes: int
+    source_width: int
+    source_height: int
+    source_digest: str
+    format: str
+    bytes: int
+    width: int
+    height: int
+    kept_source: bool
+    settings: str
+    etag: str | None
+    last_modified: str | None
+    checked_at: float
+
+    @property
+    def data_version(self) -> str:
+        """Equal for equal sources compressed with equal settings."""
+        return f"{self.settings}-{self.source_digest[:16]}"
+
+
+class Store:
+    """The files below one root: a local folder, or any fsspec URL. Raises StorageError where the storage fails."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        path = UPath(root)
+        self.is_local = path.protocol in ("", "file", "local")
+        self.root: UPath = UPath(Path(path.path).expanduser().absolute()) if self.is_local else path
+
+    # -- places
+
+    @property
+    def landing(self) -> UPath:
+        """Where people and programs drop CSVs."""
+        return self.root / "landing"
+
+    @property
+    def uploads(self) -> UPath:
+        """One folder for each accepted request."""
+        return self.root / "uploads"
+
+    def references(self, request_id: str) -> UPath:
+        """The table of image references of a request."""
+        return self.root / "references" / f"{request_id}.csv"
+
+    def report(self, request_id: str) -> UPath:
+        """The compression report of a request."""
+        return self.root / "reports" / f"{request_id}.csv"
+
+    def result(self, request_id: str, name: str) -> UPath:
+        """The enriched CSV of a request."""
+        return self.root / "results" / request_id / name
+
+    def work(self, run_id: str) -> UPath:
+        """What passes between the steps of a run; gone once its report is written."""
+        return self.root / "work" / run_id
+
+    def image_folder(self, key: str) -> UPath:
+        """The folder of an image and its record."""
+        return self.root / "compressed" / shard(key)
+
+    def image(self, key: str, record: ImageRecord) -> UPath:
+        """The compressed image of a record."""
+        return self.image_folder(key) / record.file
+
+    @staticmethod
+    def image_url_path(key: str, record: ImageRecord) -> str:
+        """The path of a compressed image below the public URL."""
+        return f"{shard(key)}/{record.file}"
+
+    # -- bytes
+
+    def write(self, path: UPath, data: bytes) -> None:
+        """Write a file whole or not at all."""
+        with _storage_errors("write", path):
+            if not self.is_local:
+                path.write_bytes(data)
+                return
+            temporary = f"{path.parent}/.{uuid.uuid4().hex}{_TEMPORARY}"
+            try:
+                _write_making_folder(temporary, data)
+                os.replace(temporary, str(path))  # noqa: PTH105 - a third of the time of Path.replace
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+
+    def read(self, path: UPath) -> bytes | None:
+        """The bytes of a file, or None when there is none."""
+        with _storage_errors("read", path):
+            try:
+                return path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def remove_folder(self, folder: UPath) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        with _storage_errors("remove", folder), contextlib.suppress(FileNotFoundError):
+            folder.fs.rm(folder.path, recursive=True)
+
+    # -- requests
+
+    def write_upload(self, request_id: str, manifest: RequestManifest, data: bytes) -> None:
+        """Keep an accepted CSV; the manifest comes last, so where it is, the upload is whole."""
+        folder = self.uploads / request_id
+        self.write(folder / manifest.name, data)
+        self.write(folder / MANIFEST, manifest.to_json())
+
+    def read_manifest(self, request_id: str) -> RequestManifest | None:
+        """The manifest of an accepted request, or None when there is no such request."""
+        data = self.read(self.uploads / request_id / MANIFEST)
+        return None if data is None else RequestManifest.from_json(data)
+
+    def read_upload(self, request_id: str, manifest: RequestManifest) -> bytes:
+        """The CSV of an accepted request as it came."""
+        path = self.uploads / request_id / manifest.name
+        data = self.read(path)
+        if data is None:
+            raise StorageError(ErrorCode.STORAGE_FAILURE, f"The uploaded file {path} is gone.")
+        return data
+
+    def reference_tables(self) -> list[UPath]:
+        """The reference tables of all requests, newest first."""
+        folder = self.root / "references"
+        with _storage_errors("list", folder):
+            try:
+                found = [path for path in folder.iterdir() if path.suffix == ".csv"]
+            except FileNotFoundError:
+                return []
+            return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    # -- images
+
+    def write_image(self, key: str, record: ImageRecord, data: bytes) -> None:
+        """Store a compressed image, then its record."""
+        self.write(self.image(key, record), data)
+        self.write_record(key, record)
+
+    def write_record(self, key: str, record: ImageRecord) -> None:
+        """Store the record of an image that is already there."""
+        text = json.dumps(asdict(record), ensure_ascii=False)
+        self.write(self.image_folder(key) / f"{key}.json", text.encode())
+
+    def read_record(self, key: str) -> ImageRecord | None:
+        """The record of an image, or None when the image is not there, whole and as described."""
+        data = self.read(self.image_folder(key) / f"{key}.json")
+        if data is None:
+            return None
+        try:
+            record = ImageRecord(**json.loads(data))
+        except (ValueError, TypeError):  # written by another version: make the image anew
+            return None
+        return record if self._size(self.image(key, record)) == record.bytes else None
+
+    def _size(self, path: UPath) -> int | None:
+        with _storage_errors("read", path):
+            try:
+                return int(path.stat().st_size)
+            except FileNotFoundError:
+                return None
+
+
+def _write_making_folder(path: str, data: bytes) -> None:
+    try:
+        Path(path).write_bytes(data)
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(data)
+
+
+@contextlib.contextmanager
+def _storage_errors(verb: str, path: UPath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(ErrorCode.STORAGE_FAILURE, f"Cannot {verb} {path}: {reason}.") from error

@@ -1,0 +1,30 @@
+"""The only place where the Dagster definitions are assembled."""
+
+import dagster as dg
+
+from imagi_pipeline.orchestration.assets import (
+    compressed_image,
+    compression_report,
+    enriched_csv,
+    uploaded_csv,
+)
+from imagi_pipeline.orchestration.checks import every_image_compressed, has_the_rows_of_the_upload
+from imagi_pipeline.orchestration.jobs import process_csv
+from imagi_pipeline.orchestration.resources import ChunkIOManager, ImagiResource
+from imagi_pipeline.orchestration.sensors import landing_folder_sensor
+
+
+def build_definitions(imagi: ImagiResource) -> dg.Definitions:
+    """All definitions on one installation; tests pass one of their own."""
+    return dg.Definitions(
+        assets=[uploaded_csv, compressed_image, compression_report, enriched_csv],
+        asset_checks=[has_the_rows_of_the_upload, every_image_compressed],
+        jobs=[process_csv],
+        sensors=[landing_folder_sensor],
+        resources={"imagi": imagi, "io_manager": ChunkIOManager(imagi=imagi)},
+        # One process per run: the cores are kept busy by the codec processes of the engine.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(ImagiResource.from_environment())

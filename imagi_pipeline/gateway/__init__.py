@@ -1,0 +1,1 @@
+"""The HTTP side: what talks to a running Dagster from outside."""

@@ -1,0 +1,1 @@
+"""The Dagster side: assets, job, sensor, resources, and what the instance needs."""

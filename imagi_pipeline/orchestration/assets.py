@@ -1,0 +1,210 @@
+"""The four assets: uploaded_csv -> compressed_image -> compression_report -> enriched_csv.
+
+All that a run needs is found from its partition key, so every asset can be materialized from the UI without
+configuration.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from imagi_pipeline.core import tables
+from imagi_pipeline.core.csv_table import CsvTable, enrich, read_csv
+from imagi_pipeline.core.engine import compress_images
+from imagi_pipeline.core.errors import CsvError, ErrorCode, ImagiError, StorageError
+from imagi_pipeline.core.image_lookup import image_urls
+from imagi_pipeline.core.store import RequestManifest, Store
+from imagi_pipeline.orchestration import metadata
+from imagi_pipeline.orchestration.partitions import (
+    LINEAGE_ONLY,
+    images_partitions_def,
+    requests_partitions_def,
+)
+from imagi_pipeline.orchestration.progress import ImageProgress, failure, tag_end, tag_request, tag_start
+from imagi_pipeline.orchestration.resources import ImagiResource
+from imagi_pipeline.settings import Settings
+
+CONTACT_SHEET_IMAGES = 8
+COMPRESSED_IMAGE = dg.AssetKey("compressed_image")
+COMPRESSION_REPORT = dg.AssetKey("compression_report")
+
+
+@dg.asset(partitions_def=requests_partitions_def, kinds={"csv"}, code_version="1")
+def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.MaterializeResult[Any]:
+    """The uploaded CSV, parsed: one row per image reference, and one per cell entry that cannot be used."""
+    store, request_id = imagi.store(), context.partition_key
+    manifest = _manifest(store, request_id)
+    tag_request(context, request_id, manifest.name)
+    table = _read_upload(context, store, request_id, manifest)
+    if not table.references:
+        raise failure(context, _nothing_to_do(table))
+    references = tables.references_frame(table)
+    store.write(store.references(request_id), tables.to_csv(references))
+    return dg.MaterializeResult(metadata=metadata.of_upload(manifest, table, references))
+
+
+@dg.multi_asset(
+    name="compressed_image",
+    specs=[
+        dg.AssetSpec(
+            COMPRESSED_IMAGE,
+            partitions_def=images_partitions_def,
+            deps=[dg.AssetDep("uploaded_csv", partition_mapping=LINEAGE_ONLY)],
+            description="One compressed image for each distinct URL. A failed image is a partition without a "
+            "materialization, so 'Missing' selects what is to be tried again.",
+            kinds={"pillow"},
+            code_version=Settings().compression.fingerprint,
+            skippable=True,
+        )
+    ],
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
+)
+def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) -> None:
+    """Compress the images of the run's partitions; the good ones are materialized, then the others fail it."""
+    store, keys = imagi.store(), list(context.partition_keys)
+    urls = image_urls(store, keys)
+    failures = [f"{key}: no request names this image." for key in keys if key not in urls]
+    progress = ImageProgress(context, imagi.settings().public_url)
+    for result in compress_images(list(urls.values()), store, imagi.settings()):
+        progress.add(result)
+        if result.error:
+            failures.append(f"{result.key}: {result.url}: {result.error.message}")
+    progress.flush()
+    if failures:
+        raise dg.Failure(
+            f"{len(failures)} of {len(keys)} images failed:\n" + "\n".join(failures[: metadata.MOST_ROWS]),
+            allow_retries=False,
+        )
+
+
+@dg.op(ins={"uploaded_csv": dg.In(dg.Nothing), "compressed_image": dg.In(dg.Nothing)}, out=dg.DynamicOut(dict))
+def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterator[dg.DynamicOutput[Any]]:
+    """Split the distinct images of the request into chunks, which an executor may spread."""
+    store, request_id = imagi.store(), context.partition_key
+    tag_request(context, request_id, _manifest(store, request_id).name)
+    total = len(tables.distinct_urls(_references(store, request_id)))
+    tag_start(context, total)
+    size = imagi.settings().chunk_size
+    for start in range(0, total, size):
+        yield dg.DynamicOutput({"start": start, "stop": min(start + size, total)}, mapping_key=str(start))
+
+
+@dg.op
+def compress_chunk(context: dg.OpExecutionContext, imagi: ImagiResource, chunk: dict[str, int]) -> dict[str, Any]:
+    """Fetch, compress and store the images of one chunk; their rows of the report."""
+    store, settings = imagi.store(), imagi.settings()
+    references = _references(store, context.partition_key)
+    urls = tables.distinct_urls(references)[chunk["start"] : chunk["stop"]]
+    progress = ImageProgress(context, settings.public_url)
+    progress.add_partitions(urls)
+    rows, pairs = [], []
+    wanted = CONTACT_SHEET_IMAGES if chunk["start"] == 0 else 0
+    try:
+        for result in compress_images(urls, store, settings, thumbnails=wanted):
+            progress.add(result)
+            rows.append(tables.report_row(result))
+            if result.thumbnails:
+                pairs.append(metadata.thumbnail_pair(result))
+    except StorageError as error:
+        raise failure(context, error) from error
+    finally:
+        progress.flush()
+    return {"rows": rows, "thumbnails": pairs}
+
+
+@dg.op(out=dg.Out(dg.Nothing))
+def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: list[dict[str, Any]]) -> None:
+    """Join the chunks into the report of the request."""
+    store, request_id = imagi.store(), context.partition_key
+    urls = tables.distinct_urls(_references(store, request_id))
+    report = tables.report_frame((row for chunk in chunks for row in chunk["rows"]), urls)
+    store.write(store.report(request_id), tables.to_csv(report))
+    tag_end(context, tables.summarize(report))
+    pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
+    context.add_output_metadata(metadata.of_report(report, pairs))
+    store.remove_folder(store.work(context.run_id))
+
+
+@dg.graph_asset(
+    partitions_def=requests_partitions_def,
+    ins={
+        "uploaded_csv": dg.AssetIn("uploaded_csv", dagster_type=dg.Nothing),
+        "compressed_image": dg.AssetIn(
+            COMPRESSED_IMAGE, dagster_type=dg.Nothing, partition_mapping=LINEAGE_ONLY
+        ),
+    },
+    kinds={"csv", "pillow"},
+)
+def compression_report(uploaded_csv: Any, compressed_image: Any) -> Any:
+    """One row per distinct image of the request: ok, reused or failed, its sizes, and why it failed."""
+    chunks = split_images(uploaded_csv=uploaded_csv, compressed_image=compressed_image)
+    return build_report(chunks.map(compress_chunk).collect())
+
+
+@dg.asset(
+    partitions_def=requests_partitions_def,
+    deps=[uploaded_csv, compression_report],
+    kinds={"csv"},
+    code_version="1",
+)
+def enriched_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.MaterializeResult[Any]:
+    """The CSV as it came, plus the URLs of the compressed images and what went wrong with the others."""
+    store, request_id = imagi.store(), context.partition_key
+    manifest = _manifest(store, request_id)
+    tag_request(context, request_id, manifest.name)
+    table = _read_upload(context, store, request_id, manifest)
+    report = read_report(store, request_id)
+    path = store.result(request_id, manifest.name)
+    outputs, errors = tables.outcomes(report, imagi.settings().public_url)
+    enriched = enrich(table, outputs, errors)
+    store.write(path, enriched)
+    return dg.MaterializeResult(metadata=metadata.of_result(str(path), table, enriched, report))
+
+
+def read_report(store: Store, request_id: str) -> pd.DataFrame:
+    """The report of a request; raises dg.Failure when it is not there yet."""
+    data = store.read(store.report(request_id))
+    if data is None:
+        raise dg.Failure("There is no compression_report of this request yet. Materialize it first.")
+    return tables.from_csv(data)
+
+
+def _references(store: Store, request_id: str) -> pd.DataFrame:
+    data = store.read(store.references(request_id))
+    if data is None:
+        raise dg.Failure("There is no uploaded_csv of this request yet. Materialize it first.")
+    return tables.from_csv(data)
+
+
+def _manifest(store: Store, request_id: str) -> RequestManifest:
+    manifest = store.read_manifest(request_id)
+    if manifest is None:
+        raise dg.Failure(
+            f"There is no upload with the request id {request_id}. Drop a CSV into {store.landing}.",
+            allow_retries=False,
+        )
+    return manifest
+
+
+def _read_upload(
+    context: dg.AssetExecutionContext, store: Store, request_id: str, manifest: RequestManifest
+) -> CsvTable:
+    try:
+        return read_csv(
+            store.read_upload(request_id, manifest),
+            url_columns=manifest.url_columns,
+            base_url=manifest.base_url,
+        )
+    except ImagiError as error:
+        raise failure(context, error) from error
+
+
+def _nothing_to_do(table: CsvTable) -> CsvError:
+    detail = "The CSV names no image that can be downloaded."
+    if table.problems:
+        first = table.problems[0]
+        detail += f" {len(table.problems)} entries cannot be used, first in row {first.row}: {first.message}"
+    return CsvError(ErrorCode.NO_IMAGE_REFERENCES, detail)
+

@@ -1,0 +1,48 @@
+"""What must hold of the assets, checked after each materialization."""
+
+import dagster as dg
+
+from imagi_pipeline.core import tables
+from imagi_pipeline.core.csv_table import read_csv
+from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, read_report
+from imagi_pipeline.orchestration.resources import ImagiResource
+
+
+@dg.asset_check(asset=enriched_csv, blocking=False)
+def has_the_rows_of_the_upload(
+    context: dg.AssetCheckExecutionContext, imagi: ImagiResource
+) -> dg.AssetCheckResult:
+    """The enriched CSV has every row of the upload, in its order, with every value at its place."""
+    store, request_id = imagi.store(), context.op_execution_context.partition_key
+    manifest = store.read_manifest(request_id)
+    assert manifest is not None
+    before = read_csv(store.read_upload(request_id, manifest), url_columns=manifest.url_columns)
+    after = read_csv(store.read(store.result(request_id, manifest.name)) or b"")
+    different = [
+        number
+        for number, (old, new) in enumerate(zip(before.rows, after.rows, strict=False), start=1)
+        if new[: len(old)] != old
+    ]
+    return dg.AssetCheckResult(
+        passed=not different and len(before.rows) == len(after.rows),
+        metadata={
+            "rows_before": len(before.rows),
+            "rows_after": len(after.rows),
+            "first_different_rows": str(different[:10]),
+        },
+    )
+
+
+@dg.asset_check(asset=COMPRESSION_REPORT)
+def every_image_compressed(
+    context: dg.AssetCheckExecutionContext, imagi: ImagiResource
+) -> dg.AssetCheckResult:
+    """No image of the request failed; a warning, since the others are there all the same."""
+    report = read_report(imagi.store(), context.op_execution_context.partition_key)
+    failed = tables.summarize(report).failed
+    return dg.AssetCheckResult(
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{failed} of {len(report)} images failed." if failed else None,
+        metadata={"failed": failed, "images": len(report)},
+    )

@@ -1,0 +1,34 @@
+"""A request worked through in this process: the real job on the real instance, without a daemon."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from imagi_pipeline.core.request_status import FILE_TAG, JOB_NAME, REQUEST_ID_TAG
+from imagi_pipeline.core.store import RequestManifest
+from imagi_pipeline.orchestration.partitions import requests_partitions_def
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def run_request(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    request_id: str,
+    manifest: RequestManifest,
+    *,
+    verbose: bool = False,
+) -> bool:
+    """Run process_csv for an upload that is in the store already; whether it succeeded.
+
+    With `verbose`, Dagster's own log goes to standard error.
+    """
+    instance.add_dynamic_partitions(str(requests_partitions_def.name), [request_id])
+    result = defs.resolve_job_def(JOB_NAME).execute_in_process(
+        instance=instance,
+        partition_key=request_id,
+        tags={REQUEST_ID_TAG: request_id, FILE_TAG: manifest.name},
+        run_config=None if verbose else QUIET,
+        raise_on_error=False,
+    )
+    return result.success

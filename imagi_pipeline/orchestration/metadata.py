@@ -1,0 +1,134 @@
+"""What people look at in the Dagster UI: figures, tables and pictures of each materialization."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from imagi_pipeline.core.csv_table import CsvTable
+from imagi_pipeline.core.engine import ImageResult
+from imagi_pipeline.core.store import ImageRecord, RequestManifest, Store
+from imagi_pipeline.core.tables import summarize
+
+MOST_ROWS = 100
+"""Rows of a table in metadata: more would only make the event log long; the files have them all."""
+
+PREVIEW_ROWS = 10
+
+Metadata = dict[str, Any]
+
+
+def of_upload(manifest: RequestManifest, table: CsvTable, references: pd.DataFrame) -> Metadata:
+    """Of uploaded_csv: what was found in the file."""
+    problems = references[references["code"] != ""]
+    return {
+        "file": manifest.name,
+        "encoding": table.encoding,
+        "delimiter": table.delimiter,
+        "url_columns": dg.MetadataValue.json(table.url_columns),
+        "dagster/row_count": table.data_row_count,
+        "references": len(table.references),
+        "images": len({reference.url for reference in table.references}),
+        "problems": len(problems),
+        "preview": dg.MetadataValue.md(_markdown(references.head(PREVIEW_ROWS))),
+        **_table("problem_list", problems[["row", "column", "position", "code", "message"]]),
+    }
+
+
+def of_report(report: pd.DataFrame, pairs: list[dict[str, Any]]) -> Metadata:
+    """Of compression_report: what was saved, what failed, and some images before and after."""
+    summary = summarize(report)
+    shown: Metadata = {
+        "images": summary.images,
+        "compressed": summary.compressed,
+        "reused": summary.reused,
+        "failed": summary.failed,
+        "bytes_before": summary.bytes_before,
+        "bytes_after": summary.bytes_after,
+        "savings_percent": round(100 * summary.savings, 2),
+        "preview": dg.MetadataValue.md(
+            _markdown(report[["key", "status", "source_bytes", "bytes", "error_code"]].head(PREVIEW_ROWS))
+        ),
+        **_table("failures", report[report["status"] == "failed"][["url", "error_code", "error"]]),
+    }
+    if pairs:
+        shown["contact_sheet"] = dg.MetadataValue.md(_contact_sheet(pairs))
+    return shown
+
+
+def of_result(path: str, table: CsvTable, enriched: bytes, report: pd.DataFrame) -> Metadata:
+    """Of enriched_csv: where it is and how it begins."""
+    summary = summarize(report)
+    lines = enriched.decode(errors="replace").splitlines()[: PREVIEW_ROWS + 1]
+    return {
+        "path": dg.MetadataValue.path(path),
+        "dagster/row_count": table.data_row_count,
+        "images": summary.images,
+        "failed": summary.failed,
+        "bytes_before": summary.bytes_before,
+        "bytes_after": summary.bytes_after,
+        "savings_percent": round(100 * summary.savings, 2),
+        "preview": dg.MetadataValue.md("```\n" + "\n".join(line[:500] for line in lines) + "\n```"),
+    }
+
+
+def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetMaterialization:
+    """Of compressed_image: the facts of one image.
+
+    The version tags are what Dagster itself would set; without them the UI never shows an image as stale.
+    """
+    url = f"{public_url}/{Store.image_url_path(key, record)}"
+    return dg.AssetMaterialization(
+        asset_key="compressed_image",
+        partition=key,
+        metadata={
+            "source_url": dg.MetadataValue.url(record.url),
+            "url": dg.MetadataValue.url(url),
+            "preview": dg.MetadataValue.md(f"[![{key}]({url})]({url})"),
+            "bytes_before": record.source_bytes,
+            "bytes_after": record.bytes,
+            "savings_percent": round(100 * (1 - record.bytes / record.source_bytes), 2),
+            "dimensions": f"{record.source_width}x{record.source_height} -> {record.width}x{record.height}",
+            "format": f"{record.source_format} -> {record.format}",
+            "kept_source": record.kept_source,
+        },
+        tags={"dagster/code_version": record.settings, "dagster/data_version": record.data_version},
+    )
+
+
+def thumbnail_pair(result: ImageResult) -> dict[str, Any]:
+    """An image before and after, as text that can be sent as JSON."""
+    assert result.thumbnails is not None
+    assert result.record is not None
+    return {
+        "key": result.key,
+        "before": base64.b64encode(result.thumbnails.before).decode(),
+        "after": base64.b64encode(result.thumbnails.after).decode(),
+        "bytes_before": result.record.source_bytes,
+        "bytes_after": result.record.bytes,
+    }
+
+
+def _contact_sheet(pairs: list[dict[str, Any]]) -> str:
+    lines = ["| before | after | image | bytes |", "| --- | --- | --- | --- |"]
+    for pair in pairs:
+        before, after = (f"![](data:image/jpeg;base64,{pair[side]})" for side in ("before", "after"))
+        sizes = f"{pair['bytes_before']:,} -> {pair['bytes_after']:,}"
+        lines.append(f"| {before} | {after} | {pair['key']} | {sizes} |")
+    return "\n".join(lines)
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    escaped = frame.astype(str).replace({r"\|": r"\\|", r"\s+": " "}, regex=True)
+    return escaped.to_markdown(index=False)
+
+
+def _table(name: str, frame: pd.DataFrame) -> Metadata:
+    """The first rows as a table of the UI; nothing when there are none."""
+    if frame.empty:
+        return {}
+    records = frame.head(MOST_ROWS).astype(str).to_dict("records")
+    return {name: dg.MetadataValue.table([dg.TableRecord(record) for record in records])}

@@ -1,0 +1,110 @@
+"""What a run tells about itself while it works: its tags, and the materializations of its images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+
+from imagi_pipeline.core.engine import ImageResult
+from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.request_status import (
+    BYTES_AFTER_TAG,
+    BYTES_BEFORE_TAG,
+    ERROR_CODE_TAG,
+    ERROR_TAG,
+    FILE_TAG,
+    IMAGES_DONE_TAG,
+    IMAGES_FAILED_TAG,
+    IMAGES_TOTAL_TAG,
+    REQUEST_ID_TAG,
+)
+from imagi_pipeline.core.store import image_key
+from imagi_pipeline.core.tables import ReportSummary
+from imagi_pipeline.orchestration import metadata
+from imagi_pipeline.orchestration.event_batches import report_materializations
+from imagi_pipeline.orchestration.partitions import images_partitions_def
+
+SECONDS_BETWEEN_FLUSHES = 1.0
+MOST_EVENTS_IN_A_BATCH = 500
+LONGEST_TAG = 250
+
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
+
+def tag_request(context: Context, request_id: str, file: str) -> None:
+    """Name the request and its file on the run, which a run launched from the UI lacks."""
+    _tag(context, {REQUEST_ID_TAG: request_id, FILE_TAG: file})
+
+
+def tag_start(context: Context, images: int) -> None:
+    """Start counting at nothing: a re-tried run comes with the tags of the run before it."""
+    _tag(context, {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0})
+
+
+def tag_end(context: Context, summary: ReportSummary) -> None:
+    """The final figures, exact also when chunks ran side by side and wrote over each other's."""
+    _tag(
+        context,
+        {
+            IMAGES_TOTAL_TAG: summary.images,
+            IMAGES_DONE_TAG: summary.images,
+            IMAGES_FAILED_TAG: summary.failed,
+            BYTES_BEFORE_TAG: summary.bytes_before,
+            BYTES_AFTER_TAG: summary.bytes_after,
+        },
+    )
+
+
+def failure(context: Context, error: ImagiError) -> dg.Failure:
+    """The failure of a run for a reason that its sender understands, also on the run's tags."""
+    _tag(context, {ERROR_CODE_TAG: error.code, ERROR_TAG: error.message[:LONGEST_TAG]})
+    return dg.Failure(error.message, metadata={"code": error.code}, allow_retries=error.transient)
+
+
+class ImageProgress:
+    """Reports images as they finish: about once a second their events in one batch, and the run's counts."""
+
+    def __init__(self, context: Context, public_url: str) -> None:
+        self._context = context
+        self._public_url = public_url
+        self._events: list[dg.AssetMaterialization] = []
+        self._done = self._failed = 0
+        self._flushed_at = time.monotonic()
+
+    def add_partitions(self, urls: Sequence[str]) -> None:
+        """Make partitions of images, so that one that fails is seen as missing."""
+        keys = [image_key(url) for url in urls]
+        self._context.instance.add_dynamic_partitions(str(images_partitions_def.name), keys)
+
+    def add(self, result: ImageResult) -> None:
+        """Count an image, and report it unless it failed."""
+        self._done += 1
+        if result.record:
+            self._events.append(metadata.materialization(result.key, result.record, self._public_url))
+        else:
+            self._failed += 1
+        if (
+            len(self._events) >= MOST_EVENTS_IN_A_BATCH
+            or time.monotonic() - self._flushed_at >= SECONDS_BETWEEN_FLUSHES
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has not been written yet."""
+        report_materializations(self._context, self._events)
+        self._events = []
+        if self._done:
+            tags = self._context.instance.get_run_by_id(self._context.run_id).tags  # type: ignore[union-attr]
+            done, failed = (int(tags.get(name, 0)) for name in (IMAGES_DONE_TAG, IMAGES_FAILED_TAG))
+            _tag(
+                self._context,
+                {IMAGES_DONE_TAG: done + self._done, IMAGES_FAILED_TAG: failed + self._failed},
+            )
+        self._done = self._failed = 0
+        self._flushed_at = time.monotonic()
+
+
+def _tag(context: Context, tags: dict[str, str | int]) -> None:
+    context.instance.add_run_tags(context.run_id, {name: str(value) for name, value in tags.items()})

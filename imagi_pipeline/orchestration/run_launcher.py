@@ -1,0 +1,173 @@
+"""The default run launcher plus the health check that run monitoring needs to find dead runs.
+
+The process that executes a run holds a shared `flock` on `<DAGSTER_HOME>/run_locks/<run_id>.lock`,
+which the kernel frees however the process ends. A run is alive while somebody holds its lock, or
+while the code server that launched it says that its process runs (that covers what holds no lock:
+the time before the first step and between the steps of a multiprocess run, steps on other machines,
+jobs without our resource). With neither for a grace period the run is dead: run monitoring fails it
+and run retries start it again.
+
+What happens on which death (tried with Dagster 1.13.27):
+
+* the run's process dies, the code server lives: the code server fails the run at once;
+* the code server dies, the run's process lives: the process goes on to the end of the run, as an
+  orphan that no one can terminate through Dagster, and only its lock tells that it is alive;
+* both die, or the process of a run without code server (`execute_in_process`): run monitoring fails
+  the run. A run without code server cannot be retried: give it the tag `dagster/max_retries: 0`, or
+  the UI announces a retry that never comes;
+* a run dead before it was STARTED, or while CANCELING, is ended by the timeouts of run monitoring.
+
+The lock is inherited by children that are forked and do not exec: start helpers with `spawn`,
+`forkserver` or `subprocess`, or an orphaned one keeps the run alive.
+
+Relied on, of Dagster's internals (1.13.27):
+
+* `ConfigurableClass`: how the instance makes the launcher from `dagster.yaml`;
+* `run_monitoring.monitor_started_run`: it asks `check_run_worker_health` of a launcher that
+  `supports_check_run_worker_health`, and fails the run on any answer but RUNNING and SUCCESS;
+* `DefaultRunLauncher._get_grpc_client_for_termination`, and the code server's `CanCancelExecution`,
+  which is true while the process of the run is alive.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import dagster as dg
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import ConfigurableClass, ConfigurableClassData, deserialize_value
+
+_CODE_SERVER_TIMEOUT_SECONDS = 5
+
+
+class ImagiRunLauncher(dg.DefaultRunLauncher, ConfigurableClass):
+    """Launches runs as Dagster does by default, and tells run monitoring which of them died."""
+
+    def __init__(self, grace_seconds: float, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._grace_seconds = grace_seconds
+        self._lifeless_since: dict[str, float] = {}
+
+    @classmethod
+    def config_type(cls) -> dict[str, dg.Field]:
+        """What `dagster.yaml` may say under `run_launcher: config`."""
+        return {
+            "grace_seconds": dg.Field(
+                float,
+                default_value=30.0,
+                description="Seconds without a sign of life after which a run counts as dead.",
+            )
+        }
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
+        """The launcher that `dagster.yaml` describes."""
+        return cls(grace_seconds=config_value["grace_seconds"], inst_data=inst_data)
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """True: the default launcher says False, and run monitoring then finds no dead run."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """RUNNING, or FAILED once the run has shown no sign of life for the grace period.
+
+        The period counts from the first check that saw none, so it starts anew with the daemon.
+        """
+        lock = _lock_path(self._instance, run.run_id)
+        if _is_locked(lock) or self._code_server_runs(run.run_id):
+            self._lifeless_since.pop(run.run_id, None)
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        now = time.monotonic()
+        if now - self._lifeless_since.setdefault(run.run_id, now) < self._grace_seconds:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        del self._lifeless_since[run.run_id]
+        lock.unlink(missing_ok=True)
+        return CheckRunHealthResult(
+            WorkerStatus.FAILED,
+            f"No process has been executing the run for {self._grace_seconds:g} seconds: it was"
+            " killed, or the machine was restarted",
+        )
+
+    def _code_server_runs(self, run_id: str) -> bool:
+        client = self._get_grpc_client_for_termination(run_id)  # type: ignore[no-untyped-call]
+        if client is None:
+            return False
+        try:
+            answer = client.can_cancel_execution(
+                CanCancelExecutionRequest(run_id=run_id), timeout=_CODE_SERVER_TIMEOUT_SECONDS
+            )
+        except DagsterUserCodeUnreachableError:
+            return False
+        return deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+@contextmanager
+def hold_run_lock(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Show that this process executes the run, until the context ends or the process dies.
+
+    Any number of processes and threads may hold the lock of one run. Raises OSError when the lock
+    cannot be had, for example on a file system without `flock`.
+    """
+    path = _lock_path(instance, run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _acquire(path)
+    try:
+        yield
+    finally:
+        _release(descriptor, path)
+
+
+def _lock_path(instance: dg.DagsterInstance, run_id: str) -> Path:
+    return Path(instance.root_directory) / "run_locks" / f"{run_id}.lock"
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if _is_still_at(path, descriptor):
+            return descriptor
+        # Between our open and our lock the last holder left and removed the file.
+        os.close(descriptor)
+
+
+def _release(descriptor: int, path: Path) -> None:
+    try:
+        # Only the last holder can have the lock for itself, and only it may remove the file.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _is_still_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,49 @@
+"""The one door of the system: what lies in the landing folder becomes a request."""
+
+import dagster as dg
+
+from imagi_pipeline.core.landing import LandedRequest, land_requests, remove_landed
+from imagi_pipeline.core.request_status import FILE_TAG, REQUEST_ID_TAG
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.orchestration.jobs import process_csv
+from imagi_pipeline.orchestration.partitions import requests_partitions_def
+from imagi_pipeline.orchestration.resources import ImagiResource
+
+
+@dg.sensor(job=process_csv, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=1)
+def landing_folder_sensor(
+    context: dg.SensorEvaluationContext, imagi: ImagiResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Claim the complete files of the landing folder and launch one run for each.
+
+    A request leaves the landing folder only once its run exists: whatever is killed meanwhile, nothing is lost,
+    and the run key keeps it from being launched twice.
+    """
+    store = imagi.store()
+    landed = land_requests(store, imagi.settings().landing_quiet_period)
+    new = [request for request in landed if not _has_run(context.instance, request.request_id)]
+    for request in landed:
+        if request in new:
+            store.write_upload(request.request_id, request.manifest, request.file.read_bytes())
+        else:
+            remove_landed(store, request)
+    if not new:
+        return dg.SkipReason(f"No new CSV in {store.landing}.")
+    return dg.SensorResult(
+        run_requests=[_run_request(request) for request in new],
+        dynamic_partitions_requests=[
+            requests_partitions_def.build_add_request([request.request_id for request in new])
+        ],
+    )
+
+
+def _has_run(instance: dg.DagsterInstance, request_id: str) -> bool:
+    return instance.get_runs_count(dg.RunsFilter(tags={REQUEST_ID_TAG: request_id})) > 0
+
+
+def _run_request(request: LandedRequest) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=request.request_id,
+        partition_key=request.request_id,
+        tags={REQUEST_ID_TAG: request.request_id, FILE_TAG: request.manifest.name},
+    )

@@ -1,0 +1,151 @@
+"""Every setting: its environment variable, type, unit and default.
+
+The variable of a field is its name in capitals behind `IMAGI_`. `python -m imagi_pipeline.settings` prints the
+table of docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from imagi_pipeline.core.compress import CompressionSettings
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+ENV_PREFIX = "IMAGI_"
+HOME = Path("~/imagi").expanduser()
+
+
+class Settings(BaseSettings):
+    """What a user may choose. Raises pydantic's ValidationError, which names the field, on a bad value."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+
+    storage: str = Field(
+        str(HOME),
+        description="Root of all files: a folder, or any fsspec URL such as s3://bucket/imagi.",
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8000/media",
+        description="What the URLs of compressed images start with; serve `compressed/` there.",
+    )
+
+    preset: Literal["fast", "balanced", "small"] = Field(
+        "balanced",
+        description="Effort of the encoder: fast (plain JPEG), balanced (progressive, optimized), "
+        "small (the same at a lower quality).",
+    )
+    quality: int | None = Field(
+        None, ge=1, le=100, description="Encoder quality; unset: 80, and 70 with preset small."
+    )
+    output_format: Literal["same", "jpeg", "webp", "avif"] = Field(
+        "same", description="Format of the compressed images; same: as the source, if browsers show it."
+    )
+    longest_side: int | None = Field(
+        None, ge=1, description="Scale larger images down to this many pixels on the longest side."
+    )
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="Refuse images with more pixels than this, before decoding."
+    )
+
+    reuse_for: float = Field(
+        24 * 3600,
+        ge=0,
+        description="Seconds for which a compressed image is reused without asking its host again.",
+    )
+    connect_timeout: float = Field(10, gt=0, description="Seconds to connect to an image host.")
+    read_timeout: float = Field(20, gt=0, description="Seconds to wait for each piece of an answer.")
+    download_deadline: float = Field(
+        60, gt=0, description="Seconds for one whole download, redirects included."
+    )
+    max_source_bytes: int = Field(
+        25_000_000, ge=1, description="Bytes of a source image, after decompression."
+    )
+    attempts: int = Field(
+        4, ge=1, description="Tries for a download that fails for a transient reason."
+    )
+    max_retry_after: float = Field(
+        60, ge=0, description="Longest wait in seconds that a host may ask for with Retry-After."
+    )
+    connections_per_host: int = Field(
+        32, ge=1, description="Downloads at the same time from one host."
+    )
+    download_threads: int = Field(64, ge=1, description="Downloads at the same time in all.")
+    allowed_networks: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated networks (CIDR) that may be dialled although they are private, "
+        "such as 10.0.0.0/8.",
+    )
+
+    codec_processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="Processes that decode and encode; default: one per core.",
+    )
+    codec_timeout: float = Field(
+        60, gt=0, description="Seconds of decoding and encoding after which an image is given up."
+    )
+    bytes_in_flight: int = Field(
+        256_000_000, ge=1, description="Bytes of source images held in memory at the same time."
+    )
+    pixels_in_flight: int = Field(
+        200_000_000, ge=1, description="Pixels decoded at the same time, about 8 bytes each."
+    )
+    chunk_size: int = Field(
+        5_000, ge=1, description="Images in one step of a run; steps can be spread over machines."
+    )
+    landing_quiet_period: float = Field(
+        1.0,
+        ge=0,
+        description="Seconds without a change after which a file in the landing folder is complete.",
+    )
+
+    @field_validator("allowed_networks", mode="before")
+    @classmethod
+    def _split_networks(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @property
+    def compression(self) -> CompressionSettings:
+        """The part that decides what a compressed image looks like."""
+        return CompressionSettings(
+            preset=self.preset,
+            quality=self.quality,
+            output_format=self.output_format,
+            longest_side=self.longest_side,
+            max_pixels=self.max_pixels,
+        )
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return ENV_PREFIX + field.upper()
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table."""
+    lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if name == "storage":
+            default = "~/imagi"
+        shown = "" if field.default_factory or default in (None, ()) else f"`{default}`"
+        lines.append(f"| `{variable(name)}` | {shown} | {field.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(settings_table())  # noqa: T201 - this is the output

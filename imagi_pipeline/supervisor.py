@@ -1,0 +1,87 @@
+"""Several programs run as one: all are started, watched, and stopped together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+SECONDS_TO_STOP = 15.0
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to run; the next one is started once `is_ready` says so."""
+
+    name: str
+    command: Sequence[str]
+    is_ready: Callable[[], bool] = lambda: True
+
+
+class ProgramDied(Exception):
+    """A program ended although nobody asked it to."""
+
+
+class Supervisor:
+    """Runs programs until it is told to stop; each is the head of a process group, which is stopped whole."""
+
+    def __init__(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
+        self._programs = programs
+        self._environment = dict(environment)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping = threading.Event()
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Start all programs in order, call `on_ready`, and watch until SIGINT or SIGTERM.
+
+        Raises ProgramDied when one ends by itself; the others are stopped before that.
+        """
+        # A handler of our own, also where SIGINT is ignored, as under a shell's `&`: an ignored signal would
+        # be inherited, and Dagster's programs, which turn SIGTERM into SIGINT, would survive both.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._stopping.set())
+        try:
+            for program in self._programs:
+                self._start(program)
+            if not self._stopping.is_set():
+                on_ready()
+            while not self._stopping.wait(SECONDS_BETWEEN_LOOKS):
+                self._check()
+        finally:
+            self._stop()
+
+    def _start(self, program: Program) -> None:
+        if self._stopping.is_set():
+            return
+        self._processes[program.name] = subprocess.Popen(
+            program.command, env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        while not program.is_ready() and not self._stopping.wait(SECONDS_BETWEEN_LOOKS):
+            self._check()
+
+    def _check(self) -> None:
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise ProgramDied(f"{name} ended with status {process.returncode}.")
+
+    def _stop(self) -> None:
+        """Ask every group to stop, last started first; after a while, end what is left of it."""
+        for process in reversed(self._processes.values()):
+            _signal_group(process, signal.SIGTERM)
+        patience = time.monotonic() + SECONDS_TO_STOP
+        for process in self._processes.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, patience - time.monotonic()))
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

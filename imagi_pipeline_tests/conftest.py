@@ -1,0 +1,37 @@
+"""What all tests share: a clean environment, an image host, an installation in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.settings import ENV_PREFIX, Settings
+from imagi_pipeline_tests.image_host import ImageHost
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches a test, and no test reaches the user's own installation."""
+    for name in list(os.environ):
+        if name.startswith((ENV_PREFIX, "DAGSTER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("IMAGI_STORAGE", str(tmp_path / "storage"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster_home"))
+    monkeypatch.setenv("IMAGI_ALLOWED_NETWORKS", "127.0.0.0/8")
+    monkeypatch.setenv("IMAGI_CODEC_PROCESSES", "1")
+
+
+@pytest.fixture
+def image_host() -> Iterator[ImageHost]:
+    with ImageHost() as host:
+        yield host
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store(Settings().storage)

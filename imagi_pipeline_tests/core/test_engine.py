@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from imagi_pipeline.core.engine import HOST_FAILURE_LIMIT, Budget, ImageResult, compress_images
+from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.settings import Settings
+from imagi_pipeline_tests.image_host import ImageHost, codec_processes, jpeg
+
+
+def run(urls: Sequence[str], store: Store, **settings: object) -> dict[str, ImageResult]:
+    results = list(compress_images(urls, store, Settings(**settings)))  # type: ignore[arg-type]
+    assert sorted(result.url for result in results) == sorted(urls)
+    return {result.url: result for result in results}
+
+
+def test_every_image_is_stored_smaller_with_a_true_record(image_host: ImageHost, store: Store) -> None:
+    urls = image_host.add(*(f"{number}.jpg" for number in range(12)))
+    for url, result in run(urls, store).items():
+        assert result.status == "ok"
+        assert result.record is not None
+        stored = store.image(result.key, result.record).read_bytes()
+        source = image_host.files[url.removeprefix(image_host.base)]
+        assert (result.record.bytes, result.record.source_bytes) == (len(stored), len(source))
+        assert len(stored) < len(source)
+        assert Image.open(io.BytesIO(stored)).size == (result.record.width, result.record.height)
+        assert store.read_record(result.key) == result.record
+
+
+def test_a_bad_image_is_a_result_and_holds_up_nothing(image_host: ImageHost, store: Store) -> None:
+    good, page, empty = image_host.add("good.jpg", "page.jpg", "empty.jpg")
+    image_host.files["/page.jpg"] = b"<html>sold out</html>"
+    image_host.files["/empty.jpg"] = b""
+    gone = f"{image_host.base}/gone.jpg"
+    results = run([good, page, empty, gone], store, attempts=1)
+    codes = {url: result.error and result.error.code for url, result in results.items()}
+    assert codes == {good: None, page: "not_an_image", empty: "empty_body", gone: "http_404"}
+
+
+def test_a_fresh_image_is_reused_without_a_request(image_host: ImageHost, store: Store) -> None:
+    urls = image_host.add("a.jpg")
+    run(urls, store)
+    assert run(urls, store)[urls[0]].status == "reused"
+    assert image_host.asked["/a.jpg"] == 1
+
+
+def test_an_older_image_is_asked_for_conditionally(image_host: ImageHost, store: Store) -> None:
+    urls = image_host.add("a.jpg")
+    first = run(urls, store)[urls[0]].record
+    again = run(urls, store, reuse_for=0)[urls[0]]
+    assert again.status == "reused"
+    assert (image_host.asked["/a.jpg"], image_host.sent["/a.jpg"]) == (2, 1)
+    assert again.record
+    assert first
+    assert again.record.checked_at > first.checked_at
+
+
+def test_an_image_that_changed_behind_its_url_is_compressed_anew(image_host: ImageHost, store: Store) -> None:
+    urls = image_host.add("a.jpg")
+    first = run(urls, store)[urls[0]].record
+    image_host.files["/a.jpg"] = jpeg(99)
+    again = run(urls, store, reuse_for=0)[urls[0]]
+    assert again.status == "ok"
+    assert again.record
+    assert first
+    assert again.record.data_version != first.data_version
+
+
+def test_other_settings_make_the_image_anew(image_host: ImageHost, store: Store) -> None:
+    urls = image_host.add("a.jpg")
+    run(urls, store)
+    result = run(urls, store, output_format="webp")[urls[0]]
+    assert result.status == "ok"
+    assert result.record
+    assert result.record.file.endswith(".webp")
+
+
+def test_a_passing_failure_is_tried_again(image_host: ImageHost, store: Store) -> None:
+    urls = image_host.add("a.jpg")
+    image_host.failures["/a.jpg"] = [503, 429]
+    assert run(urls, store)[urls[0]].status == "ok"
+    assert image_host.asked["/a.jpg"] == 3
+
+
+def test_a_permanent_failure_is_not_tried_again(image_host: ImageHost, store: Store) -> None:
+    run([f"{image_host.base}/gone.jpg"], store)
+    assert image_host.asked["/gone.jpg"] == 1
+
+
+def test_a_host_that_is_down_is_given_up_after_a_while(image_host: ImageHost, store: Store) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        urls = [f"{dead}/{number}.jpg" for number in range(HOST_FAILURE_LIMIT + 40)]
+        alive = image_host.add("alive.jpg")
+        results = run(urls + alive, store, attempts=1, download_threads=4)
+    codes = [result.error.code for result in results.values() if result.error]
+    assert codes.count("connection_refused") < HOST_FAILURE_LIMIT + 4
+    assert codes.count("host_down") > 30
+    assert results[alive[0]].status == "ok"
+
+
+def test_a_host_gets_no_more_requests_at_once_than_allowed(image_host: ImageHost, store: Store) -> None:
+    image_host.delay = 0.03
+    run(image_host.add(*(f"{number}.jpg" for number in range(20))), store, connections_per_host=3)
+    assert image_host.most_at_once == 3
+
+
+def test_bytes_in_flight_are_bounded_and_every_image_still_comes_through(
+    image_host: ImageHost, store: Store
+) -> None:
+    urls = image_host.add(*(f"{number}.jpg" for number in range(8)))
+    results = run(urls, store, bytes_in_flight=1)
+    assert all(result.status == "ok" for result in results.values())
+
+
+def test_thumbnails_are_made_of_the_first_images_only(image_host: ImageHost, store: Store) -> None:
+    urls = image_host.add("a.jpg", "b.jpg", "c.jpg")
+    results = list(compress_images(urls, store, Settings(), thumbnails=2))
+    assert {result.url for result in results if result.thumbnails} == set(urls[:2])
+
+
+def test_a_storage_that_fails_ends_the_work(image_host: ImageHost, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="Not a directory"):
+        run(image_host.add("a.jpg", "b.jpg"), Store(tmp_path / "file"))
+    assert not codec_processes()
+
+
+def test_closing_the_iterator_stops_the_work(image_host: ImageHost, store: Store) -> None:
+    image_host.delay = 0.02
+    urls = image_host.add(*(f"{number}.jpg" for number in range(200)))
+    results = compress_images(urls, store, Settings(connections_per_host=2))
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert sum(image_host.asked.values()) < 100
+    assert not codec_processes()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("image-")]
+
+
+def test_no_images_are_no_work(store: Store) -> None:
+    assert list(compress_images([], store, Settings())) == []
+
+
+def test_a_claim_larger_than_the_budget_waits_until_it_is_alone() -> None:
+    budget = Budget(10)
+    budget.claim(6)
+    claimed = threading.Event()
+
+    def claim() -> None:
+        budget.claim(20)
+        claimed.set()
+
+    thread = threading.Thread(target=claim, daemon=True)
+    thread.start()
+    time.sleep(0.05)
+    assert not claimed.is_set()
+    budget.release(6)
+    thread.join(5)
+    assert claimed.is_set()
+
+
+def test_a_lease_gives_back_what_it_held() -> None:
+    budget = Budget(10)
+    with budget.lease() as lease:
+        lease.claim(10)
+        lease.shrink(4)
+        budget.claim(6)
+        budget.release(6)
+    budget.claim(10)

@@ -1,0 +1,147 @@
+"""An image host on loopback that behaves as the test says, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from PIL import Image
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (320, 240), quality: int = 95) -> bytes:
+    """A JPEG that differs for each seed and that compression makes clearly smaller."""
+    noise = Image.effect_noise(size, 40)
+    shade = Image.new("L", size, seed * 37 % 200)
+    image = Image.merge("RGB", (noise, shade, Image.linear_gradient("L").resize(size)))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+class ImageHost:
+    """Serves `files` by path; a path in `failures` answers with its statuses first, one for each request."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.files: dict[str, bytes] = {}
+        self.failures: dict[str, list[int]] = {}
+        self.delay = 0.0
+        self.asked: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def add(self, *names: str) -> list[str]:
+        """Serve a JPEG of its own for each name; their URLs."""
+        for name in names:
+            self.files[f"/{name}"] = jpeg(len(self.files))
+        return [f"{self.base}/{name}" for name in names]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                with host._lock:
+                    host.asked[self.path] += 1
+                    host._at_once += 1
+                    host.most_at_once = max(host.most_at_once, host._at_once)
+                try:
+                    time.sleep(host.delay)
+                    self._answer()
+                except OSError:
+                    self.close_connection = True
+                finally:
+                    with host._lock:
+                        host._at_once -= 1
+
+            def _answer(self) -> None:
+                body = host.files.get(self.path, b"")
+                etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+                if host.failures.get(self.path):
+                    self._send(host.failures[self.path].pop(0), b"no")
+                elif self.path not in host.files:
+                    self._send(404, b"not found")
+                elif self.headers["If-None-Match"] == etag:
+                    self._send(304, b"", etag)
+                else:
+                    host.sent[self.path] += 1
+                    self._send(200, body, etag)
+
+            def _send(self, status: int, body: bytes, etag: str | None = None) -> None:
+                self.send_response(status)
+                if etag:
+                    self.send_header("ETag", etag)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Keep the test's output clean."""
+
+        return Handler
+
+
+def codec_processes() -> list[int]:
+    """The process ids of the codec processes of this process."""
+    return [pid for pid in children(os.getpid()) if b"codec_process" in _proc(pid, "cmdline")]
+
+
+def children(parent: int) -> list[int]:
+    """The process ids of the living children of a process."""
+    return [pid for pid in _pids() if _parent(pid) == parent]
+
+
+def descendants(parent: int) -> list[int]:
+    """The process ids of all that a process started, at any depth."""
+    found = children(parent)
+    return found + [pid for child in found for pid in descendants(child)]
+
+
+def _pids() -> Iterable[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _parent(pid: int) -> int | None:
+    fields = _proc(pid, "stat").rpartition(b") ")[2].split()
+    return int(fields[1]) if len(fields) > 1 and fields[0] != b"Z" else None
+
+
+def _proc(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
