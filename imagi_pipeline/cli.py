@@ -43,6 +43,7 @@ ColumnOption = Annotated[
     typer.Option("--url-column", help="Search only this column (name or number); may be repeated."),
 ]
 BaseOption = Annotated[str | None, typer.Option("--base-url", help="What relative URLs are relative to.")]
+GatewayPort = Annotated[int, typer.Option(help="Port of the gateway, which serves the images.")]
 CsvArgument = Annotated[Path, typer.Argument(help="The CSV.", exists=True, dir_okay=False, readable=True)]
 
 
@@ -105,9 +106,10 @@ def status(
 def serve(
     host: Annotated[str, typer.Option(help="Address of the Dagster UI.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    gateway_port: GatewayPort = 8000,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the Dagster UI, daemon and code server until Ctrl-C; CSVs in the landing folder are processed."""
+    """Run everything until Ctrl-C: CSVs dropped into the landing folder are processed."""
     from imagi_pipeline.core.store import Store
     from imagi_pipeline.orchestration.instance import furnish_home
     from imagi_pipeline.serve import serve as run_service
@@ -117,18 +119,39 @@ def serve(
         home, store = furnish_home(), Store(Settings().storage)
         if store.is_local:
             store.landing.mkdir(parents=True, exist_ok=True)
-        facts = {"ui": f"http://{host}:{port}", "landing": str(store.landing), "dagster_home": str(home)}
+        facts = {
+            "ui": f"http://{host}:{port}",
+            "gateway": f"http://{host}:{gateway_port}",
+            "landing": str(store.landing),
+            "dagster_home": str(home),
+        }
 
         def on_ready() -> None:
             if as_json:
                 _print_json(facts)
             else:
-                out.print(f"Dagster UI     {facts['ui']}\nDrop CSVs into {facts['landing']}", soft_wrap=True)
+                out.print(f"Dagster UI      {facts['ui']}", soft_wrap=True)
+                out.print(f"drop CSVs into  {facts['landing']}", soft_wrap=True)
 
         try:
-            run_service(host, port, on_ready)
+            run_service(host, port, gateway_port, on_ready)
         except ProgramDied as error:
             _fail(str(error))
+
+
+@app.command()
+def gateway(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: GatewayPort = 8000,
+) -> None:
+    """Serve the compressed images of a local storage over HTTP."""
+    import uvicorn
+
+    from imagi_pipeline.core.store import Store
+    from imagi_pipeline.gateway.app import build_app
+
+    with _plain_errors():
+        uvicorn.run(build_app(Store(Settings().storage)), host=host, port=port, log_level="warning")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The whole service on one machine: code server, daemon and web server of Dagster under one supervisor."""
+"""The whole service on one machine: Dagster's code server, daemon and web server, and our gateway, as one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from imagi_pipeline.supervisor import Program, Supervisor
 
 MODULE = "imagi_pipeline.definitions"
 LOCATION = "imagi_pipeline"
+CODE_SERVER = ("code-server", "start", "-m", MODULE)
+QUIET = ("--log-level", "warning")
 
 
-def serve(host: str, port: int, on_ready: Callable[[], None]) -> None:
-    """Run the Dagster UI on `host`:`port` with all that it needs, until SIGINT or SIGTERM.
+def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None]) -> None:
+    """Run the Dagster UI on `host`:`port` and the gateway beside it, until SIGINT or SIGTERM.
 
-    Raises ProgramDied when a part ends by itself, OSError when the port is taken.
+    Raises ProgramDied when a part ends by itself, OSError when a port is taken.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+    _check_free(host, port)
+    _check_free(host, gateway_port)
     # A socket in a folder of our own: who can connect to a code server can run code.
     with tempfile.TemporaryDirectory(prefix="imagi-") as folder:
         code_socket = Path(folder, "code.sock")
@@ -33,25 +34,37 @@ def serve(host: str, port: int, on_ready: Callable[[], None]) -> None:
         programs = [
             Program(
                 "code server",
-                _dagster("code-server", "start", "-m", MODULE, "-s", str(code_socket), "--location-name", LOCATION),
+                _module("dagster", *CODE_SERVER, "-s", str(code_socket), "--location-name", LOCATION, *QUIET),
                 code_socket.exists,
             ),
-            Program("daemon", _dagster_part("dagster._daemon", "run", "-w", str(workspace))),
+            Program("daemon", _module("dagster._daemon", "run", "-w", str(workspace), *QUIET)),
             Program(
                 "web server",
-                _dagster_part("dagster_webserver", "-w", str(workspace), "-h", host, "-p", str(port)),
+                _module(
+                    "dagster_webserver", "-w", str(workspace), "-h", host, "-p", str(port), *QUIET
+                ),
                 lambda: _answers(host, port),
+            ),
+            Program(
+                "gateway",
+                _module("imagi_pipeline", "gateway", "--host", host, "--port", str(gateway_port)),
+                lambda: _answers(host, gateway_port),
             ),
         ]
         Supervisor(programs, os.environ).run(on_ready)
 
 
-def _dagster(*arguments: str) -> list[str]:
-    return _dagster_part("dagster", *arguments)
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]
 
 
-def _dagster_part(module: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", module, *arguments]
+def _check_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OSError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
 
 
 def _answers(host: str, port: int) -> bool:

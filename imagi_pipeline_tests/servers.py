@@ -182,6 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(bytes(0x10000))
 
     def do_gzip_bomb(self, size: str) -> None:
+        # In pieces, so that a test can tell who inflated it.
         bomb = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
         pieces = [bomb.compress(bytes(1_000_000)) for _ in range(int(size) // 1_000_000)]
         self.send(200, b"".join(pieces) + bomb.flush(), Content_Encoding="gzip")

@@ -199,11 +199,13 @@ def thumbnail(data: bytes, side: int) -> bytes:
 
 
 def _pass_through(source: _Source) -> CompressedImage:
-    """An animation with all its frames, once its first frame proves to be whole."""
+    """An animation with all its frames, once the first proves to be whole."""
     with _decoding(source):
-        source.image.load()
         stripped = strip_metadata(source.data, source.format, keep_icc=True)
-    return _compressed(source, stripped, source.format, source.image, kept_source=True)
+        # In a damaged file, what is stripped may be what held the rest together.
+        shown = _open(stripped).image
+        shown.load()
+    return _compressed(source, stripped, source.format, shown, kept_source=True)
 
 
 def _recompress(source: _Source, settings: CompressionSettings) -> CompressedImage:
@@ -277,7 +279,7 @@ def _decoding(source: _Source) -> AbstractContextManager[None]:
 
 @functools.cache
 def _load_codecs() -> None:
-    # Asked for a format whose codec is not loaded, Pillow loads all 47 it has.
+    # Asked for a format whose codec is not loaded, Pillow loads every codec it has.
     for plugin in _PLUGINS:
         importlib.import_module(f"PIL.{plugin}ImagePlugin")
 
@@ -342,8 +344,6 @@ def _develop(source: _Source, longest_side: int | None) -> _Picture:
         image = image.resize(size, Image.Resampling.LANCZOS)
     if transposition is not None:
         image = image.transpose(transposition)
-    if image is source.image and getattr(image, "n_frames", 1) > 1:
-        image = image.copy()  # encoders seek in an image of several frames, which reads it anew
     image.info = {}  # Pillow writes comments and profiles that it finds there
     return _Picture(image, reshaped or transposition is not None, in_srgb is not plain)
 
@@ -466,7 +466,10 @@ def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
 
 
 def _loses_by_reencoding(source: _Source) -> bool:
-    """Whether a PNG holds what Pillow drops: 16 bits a channel, or a colour space given without a profile."""
+    """Whether a PNG holds what Pillow drops: 16 bits a channel, or a colour space given without a profile.
+
+    It is dropped all the same when the pixels must change anyhow.
+    """
     if source.format != "PNG":
         return False
     chunks = dict(_png_header(source.data))

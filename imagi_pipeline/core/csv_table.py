@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, islice, pairwise
+from itertools import count, islice
 
 from imagi_pipeline.core import image_urls
 from imagi_pipeline.core.errors import CsvError, ErrorCode, UrlError
@@ -55,12 +55,14 @@ _MAGIC = {
 }
 
 _WORD = re.compile(rb"[^\x00-\x22,;]+")
-_HTML = re.compile(r"\s*(?:<!doctype html|<html|<\?xml|<head\b|<!--.{0,500}?<html)", re.I | re.S)
+_HTML = re.compile(
+    r"\s*(?:<!doctype html|<html|<\?xml|<head\b|<!--.{0,500}?<html)", re.IGNORECASE | re.DOTALL
+)
 _OWN_COLUMNS = re.compile(rf'{OUTPUT_COLUMN}( \d+)?"?([{_DELIMITERS}])"?{ERROR_COLUMN}')
 _OWN_OUTPUT = re.compile(rf"{OUTPUT_COLUMN}( \d+)?")
 _NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)*\s*")
 _CAMEL_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_COMMENT = re.compile(r"\s*(?:#.|sep=)", re.I | re.S)
+_COMMENT = re.compile(r"\s*(?:#.|sep=)", re.IGNORECASE | re.DOTALL)
 
 _SAYS_IMAGE = re.compile(
     r"image|imagin|photo|picture|thumb|galler|galeri|screenshot|foto|bild|billede|immagin|afbeelding"
@@ -108,9 +110,9 @@ class Problem:
 class CsvTable:
     """A CSV as it came, and the image references in it.
 
-    `rows` are all records of the file with their values untouched, so that row number n, as a spreadsheet shows it,
-    is `rows[n - 1]`. `header` has one unique name per column; the two columns of an earlier run are left out.
-    `first_data_row` is the row number of the first record behind preamble and header.
+    `rows` are all records of the file with their values untouched: row number n, as a spreadsheet shows
+    it, is `rows[n - 1]`. `header` has one unique name per column, without the two columns of an earlier
+    run. `first_data_row` is the row number of the first record behind preamble and header.
     """
 
     encoding: str
@@ -139,11 +141,12 @@ class CsvTable:
 def read_csv(data: bytes, *, url_columns: Sequence[str] = (), base_url: str | None = None) -> CsvTable:
     """Parse a CSV and find the image references in it.
 
-    `url_columns` names the columns that hold image URLs, by header or by number from 1; without it they are found by
-    their values and headers. `base_url` is the URL of the folder that relative paths are joined to.
+    `url_columns` names the columns that hold image URLs, by header or by number from 1; without it they
+    are found by their values and headers. `base_url` is the URL of the folder that relative paths are
+    joined to. A value that is no usable image URL is a Problem of the table, not an exception.
 
-    Raises CsvError (empty_csv, not_a_csv, unreadable_text, unknown_column), and UrlError when `base_url` itself is no
-    usable URL. A value that is no usable image URL is a Problem of the table.
+    Raises CsvError (empty_csv, not_a_csv, unreadable_text, unknown_column), and UrlError when `base_url`
+    itself is no usable URL.
     """
     folder = image_urls.normalise(base_url) if base_url is not None else None
     table = _parse(data)
@@ -156,10 +159,10 @@ def read_csv(data: bytes, *, url_columns: Sequence[str] = (), base_url: str | No
 def enrich(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> bytes:
     """The CSV with the URLs of the compressed images, in the encoding and dialect it came in.
 
-    `outputs` has the compressed image's URL and `errors` a one-line message for each image URL that succeeded or
-    failed. Two columns are added, or replaced when the CSV ends with them from an earlier run: the compressed
-    images' URLs, comma-separated, with an empty place for each that is missing; and one line per missing image.
-    A code page that cannot carry the result becomes UTF-8 with byte order mark, which Excel recognises.
+    By image URL, `outputs` has the URL of the compressed image and `errors` a one-line message. Two columns
+    are added, or replaced when the CSV ends with them from an earlier run: the compressed images' URLs,
+    joined by commas, with an empty place for each that is missing; and one line per missing image. A code
+    page that cannot carry the result becomes UTF-8 with byte order mark, which Excel recognises.
     """
     lines: list[str] = []
     # With this line end the csv module quotes every cell with any kind of line end in it.
@@ -242,9 +245,11 @@ def _code_page(data: bytes) -> str:
     # Each word once: an enriched CSV repeats words of its cells, and must be read like its original.
     words = (match[0] for match in _WORD.finditer(data) if not match[0].isascii())
     sample = b" ".join(dict.fromkeys(islice(words, _ENCODING_SAMPLE)))
-    best = charset_normalizer.from_bytes(sample, cp_isolation=_CODE_PAGES).best()
-    likely = [] if best is None else best.could_be_from_charset
-    candidates = [page for page in _CODE_PAGES if page in likely]
+    guesses = charset_normalizer.from_bytes(sample, cp_isolation=_CODE_PAGES)
+    # Of short texts the guesses are hardly better than chance: an image column's name, if any, decides.
+    likely = sorted(guesses, key=lambda guess: not _SAYS_IMAGE.search(str(guess).casefold()))
+    equal = likely[0].could_be_from_charset if likely else []
+    candidates = [page for page in _CODE_PAGES if page in equal]
     for encoding in dict.fromkeys([*candidates, *_CODE_PAGES[:1]]):
         try:
             data.decode(encoding)
@@ -259,11 +264,11 @@ def _code_page(data: bytes) -> str:
 
 def _parse(data: bytes) -> CsvTable:
     text, encoding, mark = _decode(data)
-    if not text.strip():
-        raise CsvError(ErrorCode.EMPTY_CSV, "The file is empty.")
     csv.field_size_limit(_MAX_CELL)
     delimiter = _delimiter(text)
     rows = _records(text, delimiter)
+    if all(map(_is_blank, rows)):
+        raise CsvError(ErrorCode.EMPTY_CSV, "The file is empty.")
     start = _table_start(rows)
     has_header = start < len(rows) and not _is_data(rows[start])
     first = start + has_header
@@ -308,11 +313,10 @@ def _records_with_stray_quotes(text: str, delimiter: str) -> Iterator[list[str]]
             for record in reader:
                 yield record
                 lines_done = reader.line_num
-            return
         except csv.Error:
-            start += lines_done
-            yield _broken_line(lines[start], delimiter)
-            start += 1
+            yield _broken_line(lines[start + lines_done], delimiter)
+            lines_done += 1
+        start += lines_done
 
 
 def _broken_line(line: str, delimiter: str) -> list[str]:
@@ -334,16 +338,24 @@ def _newline(text: str, delimiter: str) -> str:
 
 
 def _delimiter(text: str) -> str:
-    sample = text[:_DIALECT_SAMPLE]
+    sample = _whole_records(text)
     if own := _OWN_COLUMNS.search(sample):
         return own[2]
-    lines = sample.splitlines(keepends=True)
-    if len(text) > len(sample) and len(lines) > 1:
-        sample = "".join(lines[:-1])
     scores = {delimiter: _score(sample, delimiter) for delimiter in _DELIMITERS}
     best = max(_DELIMITERS, key=scores.__getitem__)
     # A table of one column has no delimiter: take one that its values do without.
     return best if scores[best] > _NO_TABLE else min(_DELIMITERS, key=text.count)
+
+
+def _whole_records(text: str) -> str:
+    """The beginning of the text, up to the end of a line and outside of quotes."""
+    size = _DIALECT_SAMPLE
+    while size < len(text):
+        sample = "".join(text[:size].splitlines(keepends=True)[:-1])
+        if sample and sample.count('"') % 2 == 0:
+            return sample
+        size *= 2
+    return text
 
 
 def _score(sample: str, delimiter: str) -> tuple[float, int]:
@@ -358,12 +370,14 @@ def _score(sample: str, delimiter: str) -> tuple[float, int]:
         return _NO_TABLE
     if not (first_is_header and len(rows[0]) == _most_common(widths)):
         widths = [0 if any(map(_mixes_columns, row)) else _width(row) for row in rows]
-    width = _most_common(widths)
+    # Where the first row has several columns, short rows do not make it one.
+    width = _most_common([width for width in widths if width > 1] if widths[0] > 1 else widths)
     return (widths.count(width) / len(rows), width) if width > 1 else _NO_TABLE
 
 
 def _most_common(numbers: Iterable[int]) -> int:
-    return Counter(numbers).most_common(1)[0][0]
+    """The most common number, the largest of several."""
+    return max(Counter(numbers).items(), key=lambda item: (item[1], item[0]))[0]
 
 
 def _splits_only_urls(row: list[str]) -> bool:
@@ -401,21 +415,21 @@ def _cells_of_url(cells: list[str]) -> int:
 
 def _table_start(rows: list[list[str]]) -> int:
     """The index of the first record behind blank lines, comments and a title or help row."""
-    filled = [index for index, row in enumerate(rows) if not _is_blank(row)]
-    width = _most_common(_filled_cells(rows[index]) for index in filled[:_COLUMN_SAMPLE])
-    for index, following in pairwise(filled):
-        if not _is_preamble(rows[index], rows[following], width):
-            return index
-    return len(rows) if _COMMENT.match(rows[filled[-1]][0]) else filled[-1]
+    filled = (index for index, row in enumerate(rows) if not _is_blank(row))
+    last = next(filled)
+    for index in filled:
+        if not _is_preamble(rows[last], rows[index]):
+            return last
+        last = index
+    return len(rows) if _COMMENT.match(rows[last][0]) else last
 
 
-def _is_preamble(row: list[str], following: list[str], width: int) -> bool:
+def _is_preamble(row: list[str], following: list[str]) -> bool:
     if _is_data(row):
         return False
     if _COMMENT.match(row[0]):
         return _filled_cells(row) == 1 or not _is_data(following)
-    is_narrow = _filled_cells(row) * 2 <= min(width, _filled_cells(following))
-    return is_narrow and not _is_data(following)
+    return _filled_cells(row) * 2 <= _filled_cells(following) and not _is_data(following)
 
 
 def _is_data(row: list[str]) -> bool:
@@ -469,8 +483,7 @@ def _ends_with_own_columns(raw_header: list[str], width: int) -> bool:
 
 
 def _named_columns(table: CsvTable, wanted: Sequence[str]) -> list[int]:
-    raw_header = table.rows[table.first_data_row - 2][: len(table.header)] if table.has_header else []
-    raw_names = [name.strip() for name in raw_header]
+    raw_names = _names_as_written(table)
     columns: set[int] = set()
     for name in wanted:
         found = _columns_with_name(name.strip(), raw_names) or _columns_with_name(name.strip(), table.header)
@@ -483,6 +496,13 @@ def _named_columns(table: CsvTable, wanted: Sequence[str]) -> list[int]:
     return sorted(columns)
 
 
+def _names_as_written(table: CsvTable) -> list[str]:
+    """The header's own names, be they empty or repeated."""
+    if not table.has_header:
+        return []
+    return [name.strip() for name in table.rows[table.first_data_row - 2][: len(table.header)]]
+
+
 def _columns_with_name(name: str, header: list[str]) -> list[int]:
     exact = [index for index, other in enumerate(header) if other == name]
     folded = [index for index, other in enumerate(header) if other.casefold() == name.casefold()]
@@ -490,17 +510,22 @@ def _columns_with_name(name: str, header: list[str]) -> list[int]:
 
 
 def _found_columns(table: CsvTable, folder: str | None) -> list[int]:
+    names = _names_as_written(table)
+    while names and not names[-1]:
+        names.pop()
+    # Cells beyond the header are mostly the rest of a list in its last column that nobody quoted.
+    names += (names[-1:] or [""]) * (len(table.header) - len(names))
     kinds = {
         index: Counter(map(image_urls.classify, _filled_sample(table, index)))
-        for index, name in enumerate(table.header)
+        for index, name in enumerate(names)
         if not _OWN_OUTPUT.fullmatch(name)
     }
-    found = [index for index, seen in kinds.items() if _holds_images(table.header[index], seen, folder)]
+    found = [index for index, seen in kinds.items() if _holds_images(names[index], seen, folder)]
     if found:
         return found
     with_urls = [index for index, seen in kinds.items() if _is_mostly(_URLS, seen)]
     if with_urls:
-        return [i for i in with_urls if len(with_urls) == 1 and not _holds_pages(table.header[i], kinds[i])]
+        return [i for i in with_urls if len(with_urls) == 1 and not _holds_pages(names[i], kinds[i])]
     return [index for index, seen in kinds.items() if _is_mostly({CellKind.UNUSABLE}, seen)]
 
 
@@ -598,12 +623,12 @@ def _results(
     """The cells of the two columns for one row."""
     urls: list[str] = []
     lines: list[str] = []
+    in_column = Counter(entry.column for entry in entries)
     for entry in entries:
         output = "" if isinstance(entry, Problem) else outputs.get(entry.url, "")
         urls.append(output)
         if not output:
-            several = sum(1 for other in entries if other.column == entry.column) > 1
-            lines.append(_error_line(entry, errors, several))
+            lines.append(_error_line(entry, errors, several=in_column[entry.column] > 1))
     return ",".join(urls), "\n".join(lines)
 
 

@@ -97,7 +97,7 @@ class Fetcher:
         self.close()
 
     def close(self) -> None:
-        """Cut every download that is running off, as if its deadline had come, and close all connections."""
+        """End every running download as if its deadline had come, and close all connections."""
         self._watchdog.close()
         with self._adapters_lock:
             for adapter in self._adapters:
@@ -199,8 +199,10 @@ class Fetcher:
         encoded = "Content-Encoding" in raw.headers
         pieces: list[bytes] = []
         size = 0
+        # In one piece if the size is known: joining pieces takes the memory twice.
+        most = (not encoded and raw.length_remaining) or _PIECE_BYTES
         # One byte more than the limit tells a body that is too large; a gzip bomb is inflated no further.
-        while piece := raw.read(min(_PIECE_BYTES, limit + 1 - size), decode_content=encoded):
+        while piece := raw.read(min(most, limit + 1 - size), decode_content=encoded):
             pieces.append(piece)
             size += len(piece)
             if size > limit:

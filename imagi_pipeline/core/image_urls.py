@@ -37,14 +37,19 @@ _PAGE = re.compile(
     r"https?://[^/?#]+/?|https?://[^/?#]+/[^?#]*\.(?:html?|php|aspx?|jsp)(?:[?#].*)?", re.IGNORECASE
 )
 
-# A URL that is already what it would be normalised to, and holds none of the separators.
-_PLAIN_URL = re.compile(
-    r"https?://[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+"
-    r"/(?:[A-Za-z0-9._~!$&'()*+:@/?=\[\]-]|%[0-9A-Fa-f]{2})*"
-)
+# A URL that is already what it would be normalised to. A plain one holds no separator either.
+_ORIGIN = r"https?://(?:[a-z0-9]++(?:-+[a-z0-9]++)*+[.])+[a-z0-9]++(?:-+[a-z0-9]++)*+/"
+_PLAIN = r"[A-Za-z0-9._~!$&'()*+:@/?=\[\]-]*+"
+_CLEAN = r"[A-Za-z0-9._~!$&'()*+,:@/?=\[\]-]*+"
+_PLAIN_URL = re.compile(rf"{_ORIGIN}{_PLAIN}(?:%[0-9A-Fa-f]{{2}}{_PLAIN})*+")
+_CLEAN_URL = re.compile(rf"{_ORIGIN}{_CLEAN}(?:%[0-9A-Fa-f]{{2}}{_CLEAN})*+")
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _SEPARATORS_KEPT = re.compile(r"([\s,;|]+)")
-_LIST_SEPARATORS = re.compile(r"[,;|\r\n]+")
+_BETWEEN_URLS = re.compile(r"[\s,;|]+(?=https?://)")
+_IMAGE_URL_WITH_COMMAS = re.compile(
+    rf"https?://(?:(?!{_EXTENSION},)[^\s;|\"'`<>()\[\]{{}}?#])+{_EXTENSION}", re.IGNORECASE
+)
+_LIST_SEPARATORS = re.compile(r"[,;|\t\r\n]+")
 _LINE_END = re.compile(r"[\r\n]")
 
 # Behind "(" only where something stands before it: .../filters:watermark(https://...)/a.jpg is one URL.
@@ -139,6 +144,9 @@ def find_items(cell: str) -> list[str]:
     pieces = _SEPARATORS.split(text)
     if all(map(_PLAIN_URL.fullmatch, pieces)):
         return pieces
+    pieces = _BETWEEN_URLS.split(text)
+    if all(map(_IMAGE_URL_WITH_COMMAS.fullmatch, pieces)):
+        return pieces
     found = _json_items(text) if text[0] in "[{" else None
     if found is None:
         found = _attachments(text) or _listed_items(text)
@@ -156,9 +164,10 @@ def normalise(item: str, folder: str | None = None) -> str:
     Raises UrlError (relative_url, unsupported_scheme, data_uri, bare_base64, credentials_in_url,
     url_too_long, invalid_url) when the item is no http or https URL.
     """
-    if is_plain_url(item):
+    if _CLEAN_URL.fullmatch(item) and len(item) <= MAX_URL_BYTES:
         return item
     text = _ESCAPED_AMPERSAND.sub("&", item.strip(_BLANKS).replace("\\/", "/"))
+    _refuse_embedded_image(text)
     url = _normalised(_absolute(text, folder))
     if len(url) > MAX_URL_BYTES:
         raise UrlError(ErrorCode.URL_TOO_LONG, f"The URL has {len(url):,} bytes.")
@@ -217,8 +226,7 @@ def _listed_items(text: str) -> list[str]:
 
 
 def _items_before_first_url(text: str) -> list[str]:
-    label = text.rstrip(" \t\"'`<([{")
-    is_list = label.endswith((",", ";", "|", "\n", "\r"))
+    is_list = text.rstrip(" \"'`<([{").endswith((",", ";", "|", "\t", "\n", "\r"))
     return [item for item in _items_without_host(text) if is_list or _is_image_path(item)]
 
 
@@ -233,11 +241,11 @@ def _items_from_url(chunk: str) -> list[str]:
 
 
 def _url_length(line: str) -> int:
-    first, *others = _SEPARATORS_KEPT.split(line)
+    first, *others = _SEPARATORS_KEPT.split(line.rstrip(_PADDING))
     length = len(first)
     for separator, piece in zip(others[::2], others[1::2], strict=True):
         if length > MAX_URL_BYTES:
-            return len(line.rstrip(_PADDING))
+            return len(line)
         if _ends_before(line[:length], piece):
             break
         length += len(separator) + len(piece)
@@ -258,6 +266,8 @@ def _is_image_file(url: str) -> bool:
 
 def _items_without_host(text: str) -> list[str]:
     items: list[str] = []
+    if not text.strip(_PADDING):
+        return items
     for part in _LIST_SEPARATORS.split(text):
         words = part.split()
         all_images = len(words) > 1 and all(map(_ENDS_AS_IMAGE.fullmatch, words))
@@ -277,23 +287,26 @@ def _unwrapped(item: str) -> str:
     return item
 
 
-def _absolute(text: str, folder: str | None) -> str:
+def _refuse_embedded_image(text: str) -> None:
     if text[:5].lower() == "data:":
         raise UrlError(ErrorCode.DATA_URI, "The cell holds an image itself, as a data: URL.")
     if _BASE64.fullmatch(text):
         raise UrlError(ErrorCode.BARE_BASE64, "The cell holds an image itself, in base64.")
+
+
+def _absolute(text: str, folder: str | None) -> str:
     if _CONTROL.search(text):
         raise UrlError(ErrorCode.INVALID_URL, "It holds a control character.")
     if text.startswith("//"):
         return "https:" + text
+    scheme = _SCHEME.match(text)
+    if scheme and scheme[1].lower() in _DEFAULT_PORTS:
+        return text
     if _LOCAL_PATH.match(text):
         raise UrlError(ErrorCode.UNSUPPORTED_SCHEME, "It is a path on somebody's computer.")
-    scheme = _SCHEME.match(text)
     if scheme is None or _HOST_AND_PORT.match(text):
         return _joined(text, folder)
-    if scheme[1].lower() not in _DEFAULT_PORTS:
-        raise UrlError(ErrorCode.UNSUPPORTED_SCHEME, f"The scheme {scheme[1]}: is not supported.")
-    return text
+    raise UrlError(ErrorCode.UNSUPPORTED_SCHEME, f"The scheme {scheme[1]}: is not supported.")
 
 
 def _joined(path: str, folder: str | None) -> str:

@@ -36,6 +36,7 @@ SLUG_LENGTH = 48
 HASH_LENGTH = 16
 MANIFEST = "request.json"
 _TEMPORARY = ".tmp"
+_RECORD = ".json"
 
 
 def image_key(url: str) -> str:
@@ -55,6 +56,12 @@ def image_key(url: str) -> str:
 def shard(key: str) -> str:
     """The folder of an image: one of 256, so that none grows too long to list."""
     return key.rsplit("-", 1)[-1][:2]
+
+
+def is_compressed_image(path: str) -> bool:
+    """Whether a path below `compressed/` may be an image, and not a record or a file being written."""
+    name = path.rsplit("/", 1)[-1]
+    return not name.startswith(".") and not name.endswith(_RECORD)
 
 
 def safe_file_name(name: str) -> str:
@@ -150,13 +157,22 @@ class Store:
         """What passes between the steps of a run; gone once its report is written."""
         return self.root / "work" / run_id
 
+    @property
+    def compressed(self) -> UPath:
+        """The compressed images and their records; what is served over HTTP."""
+        return self.root / "compressed"
+
     def image_folder(self, key: str) -> UPath:
         """The folder of an image and its record."""
-        return self.root / "compressed" / shard(key)
+        return self.compressed / shard(key)
 
     def image(self, key: str, record: ImageRecord) -> UPath:
         """The compressed image of a record."""
         return self.image_folder(key) / record.file
+
+    def record(self, key: str) -> UPath:
+        """The record of an image."""
+        return self.image_folder(key) / f"{key}{_RECORD}"
 
     @staticmethod
     def image_url_path(key: str, record: ImageRecord) -> str:
@@ -233,11 +249,11 @@ class Store:
     def write_record(self, key: str, record: ImageRecord) -> None:
         """Store the record of an image that is already there."""
         text = json.dumps(asdict(record), ensure_ascii=False)
-        self.write(self.image_folder(key) / f"{key}.json", text.encode())
+        self.write(self.record(key), text.encode())
 
     def read_record(self, key: str) -> ImageRecord | None:
         """The record of an image, or None when the image is not there, whole and as described."""
-        data = self.read(self.image_folder(key) / f"{key}.json")
+        data = self.read(self.record(key))
         if data is None:
             return None
         try:

@@ -37,9 +37,9 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     store, request_id = imagi.store(), context.partition_key
     manifest = _manifest(store, request_id)
     tag_request(context, request_id, manifest.name)
-    table = _read_upload(context, store, request_id, manifest)
+    table = _read_upload(store, request_id, manifest)
     if not table.references:
-        raise failure(context, _nothing_to_do(table))
+        raise failure(_nothing_to_do(table))
     references = tables.references_frame(table)
     store.write(store.references(request_id), tables.to_csv(references))
     return dg.MaterializeResult(metadata=metadata.of_upload(manifest, table, references))
@@ -108,7 +108,7 @@ def compress_chunk(context: dg.OpExecutionContext, imagi: ImagiResource, chunk: 
             if result.thumbnails:
                 pairs.append(metadata.thumbnail_pair(result))
     except StorageError as error:
-        raise failure(context, error) from error
+        raise failure(error) from error
     finally:
         progress.flush()
     return {"rows": rows, "thumbnails": pairs}
@@ -124,7 +124,7 @@ def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: l
     tag_end(context, tables.summarize(report))
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
     context.add_output_metadata(metadata.of_report(report, pairs))
-    store.remove_folder(store.work(context.run_id))
+    store.remove_folder(store.work(context.run.run_id))
 
 
 @dg.graph_asset(
@@ -154,7 +154,7 @@ def enriched_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     store, request_id = imagi.store(), context.partition_key
     manifest = _manifest(store, request_id)
     tag_request(context, request_id, manifest.name)
-    table = _read_upload(context, store, request_id, manifest)
+    table = _read_upload(store, request_id, manifest)
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)
     outputs, errors = tables.outcomes(report, imagi.settings().public_url)
@@ -188,9 +188,7 @@ def _manifest(store: Store, request_id: str) -> RequestManifest:
     return manifest
 
 
-def _read_upload(
-    context: dg.AssetExecutionContext, store: Store, request_id: str, manifest: RequestManifest
-) -> CsvTable:
+def _read_upload(store: Store, request_id: str, manifest: RequestManifest) -> CsvTable:
     try:
         return read_csv(
             store.read_upload(request_id, manifest),
@@ -198,7 +196,7 @@ def _read_upload(
             base_url=manifest.base_url,
         )
     except ImagiError as error:
-        raise failure(context, error) from error
+        raise failure(error) from error
 
 
 def _nothing_to_do(table: CsvTable) -> CsvError:

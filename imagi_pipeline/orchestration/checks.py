@@ -8,15 +8,15 @@ from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 
-@dg.asset_check(asset=enriched_csv, blocking=False)
+@dg.asset_check(asset=enriched_csv)
 def has_the_rows_of_the_upload(
     context: dg.AssetCheckExecutionContext, imagi: ImagiResource
 ) -> dg.AssetCheckResult:
     """The enriched CSV has every row of the upload, in its order, with every value at its place."""
-    store, request_id = imagi.store(), context.op_execution_context.partition_key
+    store, request_id = imagi.store(), _request_id(context, enriched_csv.key)
     manifest = store.read_manifest(request_id)
     assert manifest is not None
-    before = read_csv(store.read_upload(request_id, manifest), url_columns=manifest.url_columns)
+    before = read_csv(store.read_upload(request_id, manifest))
     after = read_csv(store.read(store.result(request_id, manifest.name)) or b"")
     different = [
         number
@@ -38,7 +38,7 @@ def every_image_compressed(
     context: dg.AssetCheckExecutionContext, imagi: ImagiResource
 ) -> dg.AssetCheckResult:
     """No image of the request failed; a warning, since the others are there all the same."""
-    report = read_report(imagi.store(), context.op_execution_context.partition_key)
+    report = read_report(imagi.store(), _request_id(context, COMPRESSION_REPORT))
     failed = tables.summarize(report).failed
     return dg.AssetCheckResult(
         passed=not failed,
@@ -46,3 +46,14 @@ def every_image_compressed(
         description=f"{failed} of {len(report)} images failed." if failed else None,
         metadata={"failed": failed, "images": len(report)},
     )
+
+
+def _request_id(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> str:
+    """The request of the run; of a check that was launched by itself, the newest request."""
+    step = context.op_execution_context
+    if step.has_partition_key:
+        return step.partition_key
+    newest = context.instance.get_latest_materialization_event(asset)
+    if newest is None or newest.asset_materialization is None or newest.asset_materialization.partition is None:
+        raise dg.Failure(f"{asset.to_user_string()} was never materialized: there is nothing to check.")
+    return newest.asset_materialization.partition

@@ -4,13 +4,21 @@ import dagster as dg
 
 from imagi_pipeline.core.request_status import JOB_NAME
 from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, uploaded_csv
-from imagi_pipeline.orchestration.partitions import requests_partitions_def
+from imagi_pipeline.orchestration.progress import tag_error
+
+
+def console_log_level(level: str) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
+    """Run configuration: the least important messages of a run that go to the console."""
+    return {"loggers": {"console": {"config": {"log_level": level}}}}
+
 
 process_csv = dg.define_asset_job(
     JOB_NAME,
     selection=dg.AssetSelection.assets(uploaded_csv, COMPRESSION_REPORT, enriched_csv),
-    partitions_def=requests_partitions_def,
     # Image records make a whole run resumable; the outcomes of single chunks need not be.
     tags={"dagster/retry_strategy": "ALL_STEPS"},
+    # The event log has it all; the terminal of `imagi serve` is for what needs attention.
+    config=console_log_level("WARNING"),
+    hooks={tag_error},
     description="A CSV of image URLs becomes the same CSV with the URLs of compressed images.",
 )

@@ -6,9 +6,9 @@ import dagster as dg
 
 from imagi_pipeline.core.request_status import FILE_TAG, JOB_NAME, REQUEST_ID_TAG
 from imagi_pipeline.core.store import RequestManifest
+from imagi_pipeline.orchestration.jobs import console_log_level
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def run_request(
@@ -27,8 +27,13 @@ def run_request(
     result = defs.resolve_job_def(JOB_NAME).execute_in_process(
         instance=instance,
         partition_key=request_id,
-        tags={REQUEST_ID_TAG: request_id, FILE_TAG: manifest.name},
-        run_config=None if verbose else QUIET,
+        tags={
+            REQUEST_ID_TAG: request_id,
+            FILE_TAG: manifest.name,
+            # No code server could launch it again, and the UI must not announce that.
+            "dagster/max_retries": "0",
+        },
+        run_config=console_log_level("DEBUG" if verbose else "CRITICAL"),
         raise_on_error=False,
     )
     return result.success

@@ -122,7 +122,7 @@ def _contact_sheet(pairs: list[dict[str, Any]]) -> str:
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    escaped = frame.astype(str).replace({r"\|": r"\\|", r"\s+": " "}, regex=True)
+    escaped = frame.astype(object).fillna("").astype(str).replace({r"\|": r"\\|", r"\s+": " "}, regex=True)
     return escaped.to_markdown(index=False)
 
 

@@ -1,7 +1,5 @@
 """What a run tells about itself while it works: its tags, and the materializations of its images."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 
@@ -28,7 +26,7 @@ from imagi_pipeline.orchestration.partitions import images_partitions_def
 
 SECONDS_BETWEEN_FLUSHES = 1.0
 MOST_EVENTS_IN_A_BATCH = 500
-LONGEST_TAG = 250
+LONGEST_TAG = 500
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -57,10 +55,23 @@ def tag_end(context: Context, summary: ReportSummary) -> None:
     )
 
 
-def failure(context: Context, error: ImagiError) -> dg.Failure:
-    """The failure of a run for a reason that its sender understands, also on the run's tags."""
-    _tag(context, {ERROR_CODE_TAG: error.code, ERROR_TAG: error.message[:LONGEST_TAG]})
-    return dg.Failure(error.message, metadata={"code": error.code}, allow_retries=error.transient)
+def failure(error: ImagiError) -> dg.Failure:
+    """The failure of a step for a reason that the sender of the CSV understands."""
+    return dg.Failure(error.message, metadata={"code": error.code}, allow_retries=False)
+
+
+@dg.failure_hook
+def tag_error(context: dg.HookContext) -> None:
+    """Say on the run itself why it failed, so that its record alone answers for the request."""
+    error = context.op_exception
+    code, message = "internal_error", f"{type(error).__name__}: {error}"
+    if isinstance(error, dg.Failure):
+        message = error.description or message
+        if "code" in error.metadata:
+            code = str(error.metadata["code"].value)
+    context.instance.add_run_tags(
+        context.run_id, {ERROR_CODE_TAG: code, ERROR_TAG: " ".join(message.split())[:LONGEST_TAG]}
+    )
 
 
 class ImageProgress:
@@ -96,7 +107,7 @@ class ImageProgress:
         report_materializations(self._context, self._events)
         self._events = []
         if self._done:
-            tags = self._context.instance.get_run_by_id(self._context.run_id).tags  # type: ignore[union-attr]
+            tags = self._context.instance.get_run_by_id(self._context.run.run_id).tags  # type: ignore[union-attr]
             done, failed = (int(tags.get(name, 0)) for name in (IMAGES_DONE_TAG, IMAGES_FAILED_TAG))
             _tag(
                 self._context,
@@ -107,4 +118,4 @@ class ImageProgress:
 
 
 def _tag(context: Context, tags: dict[str, str | int]) -> None:
-    context.instance.add_run_tags(context.run_id, {name: str(value) for name, value in tags.items()})
+    context.instance.add_run_tags(context.run.run_id, {name: str(value) for name, value in tags.items()})

@@ -32,7 +32,7 @@ class ImagiResource(dg.ConfigurableResource[Any]):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
         """Hold the run's lock while its process lives, so that run monitoring can tell when it died."""
-        instance, run = context.instance, context.dagster_run
+        instance, run = context.instance, context.run
         with hold_run_lock(instance, run.run_id) if instance and run else nullcontext():
             yield self
 

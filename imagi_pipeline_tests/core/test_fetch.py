@@ -28,9 +28,9 @@ MAX_BYTES = 100_000
 def settings(**changes: Any) -> Settings:
     values: dict[str, Any] = {
         "allowed_networks": LOOPBACK,
-        "connect_timeout": 0.5,
-        "read_timeout": 0.5,
-        "download_deadline": 5,
+        "connect_timeout": 5,
+        "read_timeout": 5,
+        "download_deadline": 10,
         "max_source_bytes": MAX_BYTES,
     }
     return Settings(**values | changes)
@@ -343,17 +343,17 @@ def test_a_silent_host_is_a_timeout(server: MisbehavingServer, path: str) -> Non
 
 @pytest.mark.parametrize("path", ["drips-header", "drips-body", "drips-body-without-length"])
 def test_a_dripping_host_is_cut_at_the_deadline(server: MisbehavingServer, path: str) -> None:
-    with Fetcher(settings(download_deadline=0.4, max_source_bytes=10**7)) as fetcher:
+    with Fetcher(settings(download_deadline=0.3, max_source_bytes=10**7)) as fetcher:
         start = time.monotonic()
         error = failure(fetcher, server.url(f"/{path}/"))
         elapsed = time.monotonic() - start
     assert error.kind is ErrorCode.TIMEOUT
-    assert "0.4 seconds" in error.message
-    assert 0.4 <= elapsed < 3
+    assert "0.3 seconds" in error.message
+    assert 0.3 <= elapsed < 3
 
 
 def test_the_deadline_holds_on_a_reused_connection(server: MisbehavingServer) -> None:
-    with Fetcher(settings(download_deadline=0.4)) as fetcher:
+    with Fetcher(settings(download_deadline=0.3)) as fetcher:
         fetcher.fetch(server.url("/image/1"))
         error = failure(fetcher, server.url("/drips-header/again"))
     assert error.kind is ErrorCode.TIMEOUT
@@ -362,7 +362,7 @@ def test_the_deadline_holds_on_a_reused_connection(server: MisbehavingServer) ->
 
 def test_the_deadline_spans_all_redirects(server: MisbehavingServer) -> None:
     slow = quote(server.url("/drips-body/"))
-    with Fetcher(settings(download_deadline=0.4, max_source_bytes=10**7)) as fetcher:
+    with Fetcher(settings(download_deadline=0.3, max_source_bytes=10**7)) as fetcher:
         error = failure(fetcher, server.url(f"/redirect-to/302?location={slow}"))
     assert error.kind is ErrorCode.TIMEOUT
 
@@ -370,7 +370,7 @@ def test_the_deadline_spans_all_redirects(server: MisbehavingServer) -> None:
 def test_the_deadline_of_one_thread_leaves_the_others_alone(server: MisbehavingServer) -> None:
     paths = ["/drips-body/"] + ["/image/1000"] * 200
     with (
-        Fetcher(settings(download_deadline=0.4, max_source_bytes=10**7)) as fetcher,
+        Fetcher(settings(download_deadline=0.3, max_source_bytes=10**7)) as fetcher,
         ThreadPoolExecutor(2) as threads,
     ):
         slow, *others = [threads.submit(fetcher.fetch, server.url(path)) for path in paths]
@@ -386,7 +386,7 @@ def test_the_clock_stands_still_while_memory_is_claimed(server: MisbehavingServe
 
 
 def test_the_clock_runs_on_after_memory_was_claimed(server: MisbehavingServer) -> None:
-    with Fetcher(settings(download_deadline=0.4, max_source_bytes=10**7)) as fetcher:
+    with Fetcher(settings(download_deadline=0.3, max_source_bytes=10**7)) as fetcher:
         with pytest.raises(FetchError) as caught:
             fetcher.fetch(server.url("/drips-body/"), claim_bytes=lambda _: time.sleep(0.1))
         assert caught.value.kind is ErrorCode.TIMEOUT
@@ -502,10 +502,9 @@ def tls_server(certificate: tuple[Path, Path]) -> Iterator[MisbehavingServer]:
 
 
 @pytest.fixture
-def trusting_settings(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings to reach `tls_server`, whose certificate this system now trusts."""
+def _trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """This system trusts the certificate of `tls_server`."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    return settings(download_deadline=0.5, max_source_bytes=10**7)
 
 
 def test_a_self_signed_certificate_is_a_permanent_tls_error(
@@ -517,10 +516,9 @@ def test_a_self_signed_certificate_is_a_permanent_tls_error(
     assert "self-signed" in error.message
 
 
-def test_a_certificate_of_another_host_is_a_tls_error(
-    tls_server: MisbehavingServer, trusting_settings: Settings
-) -> None:
-    with Fetcher(trusting_settings) as fetcher:
+@pytest.mark.usefixtures("_trusted")
+def test_a_certificate_of_another_host_is_a_tls_error(tls_server: MisbehavingServer) -> None:
+    with Fetcher(settings()) as fetcher:
         error = failure(fetcher, tls_server.url("/image/100", host="127.0.0.1"))
     assert error.kind is ErrorCode.TLS_ERROR
 
@@ -536,11 +534,10 @@ def test_a_handshake_without_an_answer_is_a_timeout() -> None:
     assert error.kind is ErrorCode.TIMEOUT
 
 
-def test_images_come_over_tls_on_one_connection(
-    tls_server: MisbehavingServer, trusting_settings: Settings
-) -> None:
+@pytest.mark.usefixtures("_trusted")
+def test_images_come_over_tls_on_one_connection(tls_server: MisbehavingServer) -> None:
     tls_server.connections.clear()
-    with Fetcher(trusting_settings) as fetcher:
+    with Fetcher(settings()) as fetcher:
         for size in (100, 70_000):
             image = fetcher.fetch(tls_server.url(f"/image/{size}", host="localhost"))
             assert image is not None
@@ -548,11 +545,10 @@ def test_images_come_over_tls_on_one_connection(
     assert len(tls_server.connections) == 1
 
 
-@pytest.mark.parametrize("path", ["drips-header", "drips-body", "drips-body-without-length"])
-def test_the_deadline_holds_over_tls(
-    tls_server: MisbehavingServer, trusting_settings: Settings, path: str
-) -> None:
-    with Fetcher(trusting_settings) as fetcher:
+@pytest.mark.usefixtures("_trusted")
+@pytest.mark.parametrize("path", ["drips-header", "drips-body-without-length"])
+def test_the_deadline_holds_over_tls(tls_server: MisbehavingServer, path: str) -> None:
+    with Fetcher(settings(download_deadline=0.5, max_source_bytes=10**7)) as fetcher:
         start = time.monotonic()
         error = failure(fetcher, tls_server.url(f"/{path}/", host="localhost"))
         elapsed = time.monotonic() - start
@@ -560,10 +556,9 @@ def test_the_deadline_holds_over_tls(
     assert 0.5 <= elapsed < 3
 
 
-def test_a_truncated_body_over_tls_is_a_connection_error(
-    tls_server: MisbehavingServer, trusting_settings: Settings
-) -> None:
-    with Fetcher(trusting_settings) as fetcher:
+@pytest.mark.usefixtures("_trusted")
+def test_a_truncated_body_over_tls_is_a_connection_error(tls_server: MisbehavingServer) -> None:
+    with Fetcher(settings()) as fetcher:
         error = failure(fetcher, tls_server.url("/truncated/", host="localhost"))
     assert error.kind is ErrorCode.CONNECTION_ERROR
 

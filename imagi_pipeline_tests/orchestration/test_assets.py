@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from imagi_pipeline.core import tables
+from imagi_pipeline.core.store import RequestManifest, image_key
+from imagi_pipeline_tests.image_host import ImageHost, jpeg
+from imagi_pipeline_tests.orchestration.conftest import Installation
+
+IMAGES = dg.AssetKey("compressed_image")
+
+
+def csv_of(urls: list[str]) -> str:
+    return "id,Images\n" + "".join(f"{number},{url}\n" for number, url in enumerate(urls))
+
+
+def result_rows(installation: Installation, request_id: str) -> list[dict[str, str]]:
+    data = installation.store.result(request_id, "products.csv").read_text()
+    return list(csv.DictReader(io.StringIO(data)))
+
+
+def test_a_csv_comes_back_with_the_urls_of_stored_images(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    urls = image_host.add("red.jpg", "blue.jpg")
+    done = installation.process(csv_of([f'"{urls[0]},{image_host.base}/gone.jpg,{urls[1]}"', urls[0]]))
+
+    assert (done.status, done.images_total, done.images_done, done.images_failed) == ("completed", 3, 3, 1)
+    first, second = result_rows(installation, done.request_id)
+    red, missing, blue = first["Output Image Urls"].split(",")
+    assert missing == ""
+    assert second["Output Image Urls"] == red
+    for url in (red, blue):
+        path = url.removeprefix("http://127.0.0.1:8000/media/")
+        assert (installation.store.compressed / path).is_file()
+    assert "gone.jpg" in first["Image Errors"]
+    assert "404" in first["Image Errors"]
+    assert second["Image Errors"] == ""
+
+
+def test_every_image_is_a_partition_and_a_failed_one_is_missing(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    urls = [*image_host.add("a.jpg", "b.jpg"), f"{image_host.base}/gone.jpg"]
+    installation.process(csv_of(urls))
+
+    keys = {image_key(url) for url in urls}
+    assert set(installation.instance.get_dynamic_partitions("images")) == keys
+    assert installation.instance.get_materialized_partitions(IMAGES) == keys - {image_key(urls[2])}
+
+
+def test_an_image_event_tells_source_sizes_and_versions(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    (url,) = image_host.add("a.jpg")
+    installation.process(csv_of([url]))
+    event = installation.instance.get_latest_materialization_event(IMAGES)
+    assert event
+    assert event.asset_materialization
+    record = installation.store.read_record(image_key(url))
+    assert record
+    metadata = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert metadata["source_url"] == url
+    assert metadata["bytes_before"] == len(image_host.files["/a.jpg"])
+    assert metadata["bytes_after"] == record.bytes
+    assert metadata["dimensions"] == "320x240 -> 320x240"
+    tags = event.asset_materialization.tags or {}
+    assert tags["dagster/code_version"] == record.settings
+    assert tags["dagster/data_version"] == record.data_version
+
+
+def test_an_image_of_two_requests_is_one_image(installation: Installation, image_host: ImageHost) -> None:
+    urls = image_host.add("a.jpg")
+    installation.process(csv_of(urls))
+    second = installation.process(csv_of(urls))
+
+    assert image_host.asked["/a.jpg"] == 1
+    report = installation.metadata("compression_report", second.request_id)
+    assert (report["compressed"], report["reused"]) == (0, 1)
+
+
+def test_the_report_shows_savings_failures_and_pictures(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    urls = [*image_host.add("a.jpg"), f"{image_host.base}/gone.jpg"]
+    done = installation.process(csv_of(urls))
+
+    shown: dict[str, Any] = installation.metadata("compression_report", done.request_id)
+    before, after = len(image_host.files["/a.jpg"]), done.bytes_after
+    assert (shown["bytes_before"], shown["bytes_after"]) == (before, after) == (done.bytes_before, after)
+    assert shown["savings_percent"] == pytest.approx(100 * (1 - shown["bytes_after"] / before), abs=0.01)
+    assert shown["failures"].records[0].data["error_code"] == "http_404"
+    assert shown["contact_sheet"].count("data:image/jpeg;base64,") == 2
+    assert len(shown["contact_sheet"]) < 50_000
+
+
+def test_the_report_is_in_the_order_of_the_csv(installation: Installation, image_host: ImageHost) -> None:
+    urls = image_host.add(*(f"{number}.jpg" for number in range(9)))
+    done = installation.process(csv_of(urls))
+    data = installation.store.report(done.request_id).read_bytes()
+    assert list(tables.from_csv(data)["url"]) == urls
+
+
+def test_the_checks_say_what_is_wrong(installation: Installation, image_host: ImageHost) -> None:
+    installation.process(csv_of([*image_host.add("a.jpg"), f"{image_host.base}/gone.jpg"]))
+    storage = installation.instance.event_log_storage
+    checks = {
+        key: storage.get_asset_check_execution_history(key, limit=1)[0]
+        for key in (
+            dg.AssetCheckKey(dg.AssetKey("enriched_csv"), "has_the_rows_of_the_upload"),
+            dg.AssetCheckKey(dg.AssetKey("compression_report"), "every_image_compressed"),
+        )
+    }
+    passed = {key.name: record.status.value for key, record in checks.items()}
+    assert passed == {"has_the_rows_of_the_upload": "SUCCEEDED", "every_image_compressed": "FAILED"}
+
+
+def test_a_damaged_result_fails_its_check(installation: Installation, image_host: ImageHost) -> None:
+    done = installation.process(csv_of(image_host.add("a.jpg", "b.jpg")))
+    path = installation.store.result(done.request_id, "products.csv")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], lines[2], lines[1]]))
+    key = dg.AssetCheckKey(dg.AssetKey("enriched_csv"), "has_the_rows_of_the_upload")
+    job = installation.definitions.resolve_implicit_global_asset_job_def()
+    result = job.get_subset(asset_selection=set(), asset_check_selection={key}).execute_in_process(
+        instance=installation.instance
+    )
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert not evaluation.passed
+
+
+def test_many_chunks_count_as_one_request(
+    installation: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGI_CHUNK_SIZE", "3")
+    urls = [*image_host.add(*(f"{number}.jpg" for number in range(8))), f"{image_host.base}/gone.jpg"]
+    done = installation.process(csv_of(urls))
+    assert (done.images_total, done.images_done, done.images_failed) == (9, 9, 1)
+    assert len(result_rows(installation, done.request_id)) == 9
+    assert not list((installation.store.root / "work").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        (b"", "empty_csv", "empty"),
+        (b"PK\x03\x04 [Content_Types].xml xl/", "not_a_csv", "Excel"),
+        (b"id,name\n1,shoe\n", "no_image_references", "names no image"),
+        (b"id,Images\n1,img/a.jpg\n", "no_image_references", "row 2"),
+    ],
+)
+def test_a_request_that_cannot_be_done_says_why(
+    installation: Installation, data: bytes, code: str, words: str
+) -> None:
+    done = installation.process(data)
+    assert (done.status, done.error_code) == ("failed", code)
+    assert done.error
+    assert words in done.error
+
+
+def test_a_storage_that_fails_is_named_as_the_reason(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    installation.store.compressed.parent.mkdir(parents=True)
+    installation.store.compressed.write_text("a file where a folder should be")
+    done = installation.process(csv_of(image_host.add("a.jpg")))
+    assert (done.status, done.error_code) == ("failed", "storage_failure")
+
+
+def test_options_that_came_with_the_csv_hold_in_every_step(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    image_host.add("a.jpg", "b.jpg")
+    manifest = RequestManifest("products.csv", ("pack",), image_host.base + "/")
+    done = installation.process("front,pack\na.jpg,b.jpg\n", manifest)
+    assert (done.status, done.images_total, done.images_failed) == ("completed", 1, 0)
+    assert image_host.asked == {"/b.jpg": 1}
+
+
+def test_one_asset_of_a_request_can_be_materialized_from_the_ui(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    done = installation.process(csv_of(image_host.add("a.jpg")))
+    path = installation.store.result(done.request_id, "products.csv")
+    before = path.read_bytes()
+    path.unlink()
+    assert installation.materialize("enriched_csv", partition=done.request_id).success
+    assert path.read_bytes() == before
+
+
+def test_materializing_a_request_that_was_never_uploaded_says_so(installation: Installation) -> None:
+    installation.instance.add_dynamic_partitions("requests", ["made-up"])
+    result = installation.materialize("uploaded_csv", partition="made-up")
+    assert not result.success
+    (failure,) = result.get_step_failure_events()
+    assert "no upload with the request id made-up" in str(failure.step_failure_data.user_failure_data)
+
+
+def test_of_many_images_the_good_ones_are_materialized_and_the_others_fail(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    urls = image_host.add("a.jpg", "b.jpg", "c.jpg")
+    body = image_host.files.pop("/b.jpg")
+    installation.process(csv_of(urls))
+    keys = installation.instance.get_dynamic_partitions("images")
+    image_host.files["/a.jpg"] = jpeg(77)
+
+    tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    result = installation.materialize("compressed_image", **tags)
+    assert not result.success
+    (failure,) = result.get_step_failure_events()
+    described = str(failure.step_failure_data.user_failure_data)
+    assert "1 of 3 images failed" in described
+    assert "b.jpg" in described
+    good = {image_key(url) for url in (urls[0], urls[2])}
+    assert installation.instance.get_materialized_partitions(IMAGES) == good
+
+    image_host.files["/b.jpg"] = body
+    assert installation.materialize("compressed_image", partition=image_key(urls[1])).success
+    assert installation.instance.get_materialized_partitions(IMAGES) == set(keys)
+
+
+def test_an_image_that_no_request_names_fails_with_its_key(installation: Installation) -> None:
+    installation.instance.add_dynamic_partitions("images", ["made-up"])
+    result = installation.materialize("compressed_image", partition="made-up")
+    (failure,) = result.get_step_failure_events()
+    assert "made-up: no request names this image" in str(failure.step_failure_data.user_failure_data)
+
+
+def test_a_new_request_makes_no_image_stale_and_no_other_request_a_target(
+    installation: Installation,
+) -> None:
+    graph = installation.definitions.resolve_asset_graph()
+    report = graph.get(dg.AssetKey("compression_report"))
+    images = graph.get(IMAGES)
+    nothing = dg.SpecificPartitionsPartitionMapping([])
+    assert report.partition_mappings[IMAGES] == nothing
+    assert images.partition_mappings[dg.AssetKey("uploaded_csv")] == nothing
