@@ -113,7 +113,7 @@ def serve(
     from imagi_pipeline.core.store import Store
     from imagi_pipeline.orchestration.instance import furnish_home
     from imagi_pipeline.serve import serve as run_service
-    from imagi_pipeline.supervisor import ProgramDied
+    from imagi_pipeline.supervisor import ProgramDiedError
 
     with _plain_errors():
         home, store = furnish_home(), Store(Settings().storage)
@@ -135,7 +135,7 @@ def serve(
 
         try:
             run_service(host, port, gateway_port, on_ready)
-        except ProgramDied as error:
+        except ProgramDiedError as error:
             _fail(str(error))
 
 

@@ -119,7 +119,9 @@ def _chart(width: int, height: int) -> Image.Image:
     draw = ImageDraw.Draw(image)
     for number in range(24):
         top = height - 40 - (number * 97) % (height - 120)
-        draw.rectangle((40 + number * 50, top, 75 + number * 50, height - 40), fill=(60, 120 + number * 5, 200))
+        draw.rectangle(
+            (40 + number * 50, top, 75 + number * 50, height - 40), fill=(60, 120 + number * 5, 200)
+        )
     return image
 
 

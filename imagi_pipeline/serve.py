@@ -21,7 +21,7 @@ QUIET = ("--log-level", "warning")
 def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None]) -> None:
     """Run the Dagster UI on `host`:`port` and the gateway beside it, until SIGINT or SIGTERM.
 
-    Raises ProgramDied when a part ends by itself, OSError when a port is taken.
+    Raises ProgramDiedError when a part ends by itself, OSError when a port is taken.
     """
     _check_free(host, port)
     _check_free(host, gateway_port)
@@ -40,9 +40,7 @@ def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None])
             Program("daemon", _module("dagster._daemon", "run", "-w", str(workspace), *QUIET)),
             Program(
                 "web server",
-                _module(
-                    "dagster_webserver", "-w", str(workspace), "-h", host, "-p", str(port), *QUIET
-                ),
+                _module("dagster_webserver", "-w", str(workspace), "-h", host, "-p", str(port), *QUIET),
                 lambda: _answers(host, port),
             ),
             Program(

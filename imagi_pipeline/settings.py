@@ -1,7 +1,7 @@
 """Every setting: its environment variable, type, unit and default.
 
-The variable of a field is its name in capitals behind `IMAGI_`. `python -m imagi_pipeline.settings` prints the
-table of docs/settings.md.
+The variable of a field is its name in capitals behind `IMAGI_`. `python -m imagi_pipeline.settings` prints
+the table of docs/settings.md.
 """
 
 from __future__ import annotations
@@ -67,15 +67,11 @@ class Settings(BaseSettings):
     max_source_bytes: int = Field(
         25_000_000, ge=1, description="Bytes of a source image, after decompression."
     )
-    attempts: int = Field(
-        4, ge=1, description="Tries for a download that fails for a transient reason."
-    )
+    attempts: int = Field(4, ge=1, description="Tries for a download that fails for a transient reason.")
     max_retry_after: float = Field(
         60, ge=0, description="Longest wait in seconds that a host may ask for with Retry-After."
     )
-    connections_per_host: int = Field(
-        32, ge=1, description="Downloads at the same time from one host."
-    )
+    connections_per_host: int = Field(32, ge=1, description="Downloads at the same time from one host.")
     download_threads: int = Field(64, ge=1, description="Downloads at the same time in all.")
     allowed_networks: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(
         (),

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ class Program:
     is_ready: Callable[[], bool] = lambda: True
 
 
-class ProgramDied(Exception):
+class ProgramDiedError(Exception):
     """A program ended although nobody asked it to."""
 
 
@@ -40,7 +41,7 @@ class Supervisor:
     def run(self, on_ready: Callable[[], None]) -> None:
         """Start all programs in order, call `on_ready`, and watch until SIGINT or SIGTERM.
 
-        Raises ProgramDied when one ends by itself; the others are stopped before that.
+        Raises ProgramDiedError when one ends by itself; the others are stopped before that.
         """
         # A handler of our own, also where SIGINT is ignored, as under a shell's `&`: an ignored signal would
         # be inherited, and Dagster's programs, which turn SIGTERM into SIGINT, would survive both.
@@ -60,7 +61,11 @@ class Supervisor:
         if self._stopping.is_set():
             return
         self._processes[program.name] = subprocess.Popen(
-            program.command, env=self._environment, stdin=subprocess.DEVNULL, start_new_session=True
+            program.command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,  # standard output is for what the supervisor itself says
+            start_new_session=True,
         )
         while not program.is_ready() and not self._stopping.wait(SECONDS_BETWEEN_LOOKS):
             self._check()
@@ -68,7 +73,7 @@ class Supervisor:
     def _check(self) -> None:
         for name, process in self._processes.items():
             if process.poll() is not None:
-                raise ProgramDied(f"{name} ended with status {process.returncode}.")
+                raise ProgramDiedError(f"{name} ended with status {process.returncode}.")
 
     def _stop(self) -> None:
         """Ask every group to stop, last started first; after a while, end what is left of it."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -113,35 +110,3 @@ class ImageHost:
                 """Keep the test's output clean."""
 
         return Handler
-
-
-def codec_processes() -> list[int]:
-    """The process ids of the codec processes of this process."""
-    return [pid for pid in children(os.getpid()) if b"codec_process" in _proc(pid, "cmdline")]
-
-
-def children(parent: int) -> list[int]:
-    """The process ids of the living children of a process."""
-    return [pid for pid in _pids() if _parent(pid) == parent]
-
-
-def descendants(parent: int) -> list[int]:
-    """The process ids of all that a process started, at any depth."""
-    found = children(parent)
-    return found + [pid for child in found for pid in descendants(child)]
-
-
-def _pids() -> Iterable[int]:
-    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-
-
-def _parent(pid: int) -> int | None:
-    fields = _proc(pid, "stat").rpartition(b") ")[2].split()
-    return int(fields[1]) if len(fields) > 1 and fields[0] != b"Z" else None
-
-
-def _proc(pid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
-        return b""

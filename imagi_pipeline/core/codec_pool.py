@@ -169,9 +169,7 @@ class _Worker:
     def _crashed(self) -> CodecError:
         status = self._lose()
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        return CodecError(
-            ErrorCode.DECODER_CRASHED, f"The process that decoded the image was ended {how}."
-        )
+        return CodecError(ErrorCode.DECODER_CRASHED, f"The process that decoded the image was ended {how}.")
 
     def _lose(self) -> int:
         """End the process; its exit status, or minus the signal that it had already died of."""

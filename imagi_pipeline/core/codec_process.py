@@ -5,7 +5,7 @@ answers is JSON and raw bytes, never pickle: it is the process that reads hostil
 
     in   {"thumbnail_side": int | null}, the source image
     out  {"pixels": int}, only when the image is large; it goes on when it is sent anything
-    out  {"image": {...}, "thumbnails": bool}, the compressed image, then two thumbnails if they were asked for
+    out  {"image": {...}, "thumbnails": bool}, the compressed image, two thumbnails if asked for
     out  {"code": str, "detail": str} when the image cannot be done
 """
 

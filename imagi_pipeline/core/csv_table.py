@@ -58,7 +58,6 @@ _WORD = re.compile(rb"[^\x00-\x22,;]+")
 _HTML = re.compile(
     r"\s*(?:<!doctype html|<html|<\?xml|<head\b|<!--.{0,500}?<html)", re.IGNORECASE | re.DOTALL
 )
-_OWN_COLUMNS = re.compile(rf'{OUTPUT_COLUMN}( \d+)?"?([{_DELIMITERS}])"?{ERROR_COLUMN}')
 _OWN_OUTPUT = re.compile(rf"{OUTPUT_COLUMN}( \d+)?")
 _NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)*\s*")
 _CAMEL_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -339,8 +338,6 @@ def _newline(text: str, delimiter: str) -> str:
 
 def _delimiter(text: str) -> str:
     sample = _whole_records(text)
-    if own := _OWN_COLUMNS.search(sample):
-        return own[2]
     scores = {delimiter: _score(sample, delimiter) for delimiter in _DELIMITERS}
     best = max(_DELIMITERS, key=scores.__getitem__)
     # A table of one column has no delimiter: take one that its values do without.

@@ -1,8 +1,8 @@
 """Fetch and compress many images side by side, in bounded memory; results come as they finish.
 
-A thread takes an image through all its steps: look at its record, download, hand the bytes to a codec process,
-store. Threads wait for the network while processes use the cores; what is in memory at the same time is bounded
-by the two budgets, not by the number of images.
+A thread takes an image through all its steps: look at its record, download, hand the bytes to a codec
+process, store. Threads wait for the network while processes use the cores; what is in memory at the same
+time is bounded by the two budgets, not by the number of images.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ImageResult:
 
 
 class Budget:
-    """An amount that threads share; who claims more than is left waits, who claims more than all waits alone."""
+    """An amount that threads share; who claims more than is left waits, more than all: until alone."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -108,9 +108,10 @@ def compress_images(
 ) -> Iterator[ImageResult]:
     """Fetch, compress and store the images behind distinct URLs; one result for each, in no certain order.
 
-    An image whose record is fresh (`settings.reuse_for`) is reused, an older one is asked for by conditional GET.
-    The first `thumbnails` URLs get thumbnails, if they are compressed now. Raises StorageError, which ends the
-    work, when the storage fails; a failure of an image is a result. Closing the iterator stops the work.
+    An image whose record is fresh (`settings.reuse_for`) is reused, an older one is asked for by conditional
+    GET. The first `thumbnails` URLs get thumbnails, if they are compressed now. Raises StorageError, which
+    ends the work, when the storage fails; a failure of an image is a result. Closing the iterator stops the
+    work.
     """
     if not urls:
         return
@@ -127,9 +128,7 @@ def compress_images(
 
 
 class _Work:
-    def __init__(
-        self, urls: Collection[str], store: Store, settings: Settings, thumbnails: int
-    ) -> None:
+    def __init__(self, urls: Collection[str], store: Store, settings: Settings, thumbnails: int) -> None:
         self.results: queue.SimpleQueue[ImageResult | BaseException] = queue.SimpleQueue()
         self._store = store
         self._settings = settings
@@ -185,9 +184,7 @@ class _Work:
             except ImageError as error:
                 return _failed(download.url, error)
 
-    def _attempt(
-        self, download: Download, place: contextlib.ExitStack, memory: Lease
-    ) -> ImageResult:
+    def _attempt(self, download: Download, place: contextlib.ExitStack, memory: Lease) -> ImageResult:
         url, key = download.url, image_key(download.url)
         record = self._store.read_record(key)
         current = record if record and record.settings == self._fingerprint else None
@@ -201,9 +198,7 @@ class _Work:
         memory.shrink(len(source.data))
         return self._compress(url, key, source)
 
-    def _fetch(
-        self, download: Download, record: ImageRecord | None, memory: Lease
-    ) -> FetchedImage | None:
+    def _fetch(self, download: Download, record: ImageRecord | None, memory: Lease) -> FetchedImage | None:
         if self._schedule.is_down(download.host):
             raise FetchError(
                 ErrorCode.HOST_DOWN,
@@ -218,9 +213,7 @@ class _Work:
         self._schedule.host_answered(download.host)
         return source
 
-    def _confirm(
-        self, url: str, key: str, record: ImageRecord, source: FetchedImage | None
-    ) -> ImageResult:
+    def _confirm(self, url: str, key: str, record: ImageRecord, source: FetchedImage | None) -> ImageResult:
         """The image has not changed behind its URL: only the time of the check is new."""
         record = replace(record, checked_at=time.time())
         if source:

@@ -25,7 +25,7 @@ class HostSchedule:
     """Hands out downloads, round robin over the hosts, at most `per_host` of a host at the same time.
 
     A download that is to be tried again later takes no thread while it waits. A host that failed to answer
-    `failure_limit` times in a row, with no answer in between, is down: its downloads are not worth waiting for.
+    `failure_limit` times in a row, with no answer in between, is down: not worth waiting for.
     """
 
     def __init__(self, urls: Iterable[str], per_host: int, failure_limit: int) -> None:

@@ -38,7 +38,7 @@ _PAGE = re.compile(
 )
 
 # A URL that is already what it would be normalised to. A plain one holds no separator either.
-_ORIGIN = r"https?://(?:[a-z0-9]++(?:-+[a-z0-9]++)*+[.])+[a-z0-9]++(?:-+[a-z0-9]++)*+/"
+_ORIGIN = r"https?://(?=[^/]{1,63}/)(?:[a-z0-9]++(?:-+[a-z0-9]++)*+[.])+[a-z0-9]++(?:-+[a-z0-9]++)*+/"
 _PLAIN = r"[A-Za-z0-9._~!$&'()*+:@/?=\[\]-]*+"
 _CLEAN = r"[A-Za-z0-9._~!$&'()*+,:@/?=\[\]-]*+"
 _PLAIN_URL = re.compile(rf"{_ORIGIN}{_PLAIN}(?:%[0-9A-Fa-f]{{2}}{_PLAIN})*+")
@@ -137,13 +137,13 @@ def find_items(cell: str) -> list[str]:
     goes on until the next URL.
     """
     text = cell.strip(_BLANKS)
+    pieces = _SEPARATORS.split(text)
+    if all(map(_PLAIN_URL.fullmatch, pieces)):
+        return pieces
     if is_placeholder(text):
         return []
     if _BASE64.fullmatch(text):
         return [text]
-    pieces = _SEPARATORS.split(text)
-    if all(map(_PLAIN_URL.fullmatch, pieces)):
-        return pieces
     pieces = _BETWEEN_URLS.split(text)
     if all(map(_IMAGE_URL_WITH_COMMAS.fullmatch, pieces)):
         return pieces

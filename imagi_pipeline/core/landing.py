@@ -49,7 +49,7 @@ def is_ignored(name: str) -> bool:
 def complete_names(
     first: Mapping[str, Look], second: Mapping[str, Look], now: float, quiet_period: float
 ) -> list[str]:
-    """The names of the files that did not change between two looks, nor for `quiet_period` seconds, oldest first.
+    """The names of the files that did not change between two looks nor for `quiet_period` s, oldest first.
 
     A time of change in the future, from another machine's clock, counts as quiet when the looks agree.
     """

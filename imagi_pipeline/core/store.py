@@ -42,8 +42,8 @@ _RECORD = ".json"
 def image_key(url: str) -> str:
     """The readable, safe and unique name of the image behind a URL: `<slug>-<hash>`.
 
-    The slug comes from the URL's last path part, the hash is the start of the URL's SHA-256. It is the image's
-    partition key and the stem of its file.
+    The slug comes from the URL's last path part, the hash is the start of the URL's SHA-256. It is the
+    image's partition key and the stem of its file.
     """
     name = unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1]
     stem = name.rsplit(".", 1)[0]
@@ -122,7 +122,7 @@ class ImageRecord:
 
 
 class Store:
-    """The files below one root: a local folder, or any fsspec URL. Raises StorageError where the storage fails."""
+    """The files below one root: a local folder or any fsspec URL. StorageError tells where it fails."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         path = UPath(root)

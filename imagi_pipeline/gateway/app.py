@@ -15,7 +15,7 @@ from imagi_pipeline.core.store import Store, is_compressed_image
 
 MEDIA = "/media"
 CACHE_SECONDS = 24 * 3600
-"""An image may change behind its URL when its source or the settings change, so caches must ask again some day."""
+"""An image may change behind its URL, with its source or the settings: caches must ask again."""
 
 
 class CompressedImages(StaticFiles):

@@ -12,7 +12,7 @@ from imagi_pipeline.core.request_status import JOB_NAME, REQUEST_ID_TAG, Request
 TIMEOUT = 10.0
 
 
-class DagsterUnreachable(OSError):
+class DagsterUnreachableError(OSError):
     """Dagster did not answer, or not with what was asked for."""
 
 
@@ -23,11 +23,16 @@ class DagsterClient:
         self._endpoint = url.rstrip("/") + "/graphql"
 
     def request_status(self, request_id: str) -> RequestStatus | None:
-        """The status of a request by its newest run; None when it has no run. Raises DagsterUnreachable."""
-        data = self._query("request_status", {"job": JOB_NAME, "tag": REQUEST_ID_TAG, "requestId": request_id})
+        """The status of a request by its newest run; None when it has no run.
+
+        Raises DagsterUnreachableError.
+        """
+        data = self._query(
+            "request_status", {"job": JOB_NAME, "tag": REQUEST_ID_TAG, "requestId": request_id}
+        )
         runs = data["runsOrError"].get("results")
         if runs is None:
-            raise DagsterUnreachable(f"{self._endpoint}: {data['runsOrError'].get('message')}")
+            raise DagsterUnreachableError(f"{self._endpoint}: {data['runsOrError'].get('message')}")
         if not runs:
             return None
         run = runs[0]
@@ -43,8 +48,8 @@ class DagsterClient:
             answer.raise_for_status()
             body = answer.json()
         except requests.RequestException as error:
-            raise DagsterUnreachable(f"Dagster does not answer at {self._endpoint}: {error}") from error
+            raise DagsterUnreachableError(f"Dagster does not answer at {self._endpoint}: {error}") from error
         if body.get("errors"):
-            raise DagsterUnreachable(f"{self._endpoint}: {body['errors'][0]['message']}")
+            raise DagsterUnreachableError(f"{self._endpoint}: {body['errors'][0]['message']}")
         data: dict[str, Any] = body["data"]
         return data

@@ -52,8 +52,8 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
             COMPRESSED_IMAGE,
             partitions_def=images_partitions_def,
             deps=[dg.AssetDep("uploaded_csv", partition_mapping=LINEAGE_ONLY)],
-            description="One compressed image for each distinct URL. A failed image is a partition without a "
-            "materialization, so 'Missing' selects what is to be tried again.",
+            description="One compressed image for each distinct URL. A failed image is a partition without "
+            "a materialization, so 'Missing' selects what is to be tried again.",
             kinds={"pillow"},
             code_version=Settings().compression.fingerprint,
             skippable=True,
@@ -62,7 +62,7 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )
 def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) -> None:
-    """Compress the images of the run's partitions; the good ones are materialized, then the others fail it."""
+    """Compress the images of the run's partitions; the good ones are materialized, the others fail it."""
     store, keys = imagi.store(), list(context.partition_keys)
     urls = image_urls(store, keys)
     failures = [f"{key}: no request names this image." for key in keys if key not in urls]
@@ -79,7 +79,9 @@ def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) ->
         )
 
 
-@dg.op(ins={"uploaded_csv": dg.In(dg.Nothing), "compressed_image": dg.In(dg.Nothing)}, out=dg.DynamicOut(dict))
+@dg.op(
+    ins={"uploaded_csv": dg.In(dg.Nothing), "compressed_image": dg.In(dg.Nothing)}, out=dg.DynamicOut(dict)
+)
 def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterator[dg.DynamicOutput[Any]]:
     """Split the distinct images of the request into chunks, which an executor may spread."""
     store, request_id = imagi.store(), context.partition_key
@@ -92,7 +94,9 @@ def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterat
 
 
 @dg.op
-def compress_chunk(context: dg.OpExecutionContext, imagi: ImagiResource, chunk: dict[str, int]) -> dict[str, Any]:
+def compress_chunk(
+    context: dg.OpExecutionContext, imagi: ImagiResource, chunk: dict[str, int]
+) -> dict[str, Any]:
     """Fetch, compress and store the images of one chunk; their rows of the report."""
     store, settings = imagi.store(), imagi.settings()
     references = _references(store, context.partition_key)
@@ -205,4 +209,3 @@ def _nothing_to_do(table: CsvTable) -> CsvError:
         first = table.problems[0]
         detail += f" {len(table.problems)} entries cannot be used, first in row {first.row}: {first.message}"
     return CsvError(ErrorCode.NO_IMAGE_REFERENCES, detail)
-

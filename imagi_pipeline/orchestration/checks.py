@@ -52,8 +52,9 @@ def _request_id(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> s
     """The request of the run; of a check that was launched by itself, the newest request."""
     step = context.op_execution_context
     if step.has_partition_key:
-        return step.partition_key
+        return str(step.partition_key)
     newest = context.instance.get_latest_materialization_event(asset)
-    if newest is None or newest.asset_materialization is None or newest.asset_materialization.partition is None:
+    partition: str | None = newest.dagster_event.partition if newest and newest.dagster_event else None
+    if partition is None:
         raise dg.Failure(f"{asset.to_user_string()} was never materialized: there is nothing to check.")
-    return newest.asset_materialization.partition
+    return partition

@@ -13,7 +13,7 @@ from imagi_pipeline.settings import HOME
 
 
 def furnish_home() -> Path:
-    """Make DAGSTER_HOME ready: `~/imagi/dagster_home` when it is not set, with our dagster.yaml if it has none.
+    """Make DAGSTER_HOME ready, `~/imagi/dagster_home` if it is not set, with our dagster.yaml if it has none.
 
     Raises OSError when the folder cannot be made.
     """

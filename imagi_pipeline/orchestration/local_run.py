@@ -10,7 +10,6 @@ from imagi_pipeline.orchestration.jobs import console_log_level
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 
 
-
 def run_request(
     defs: dg.Definitions,
     instance: dg.DagsterInstance,

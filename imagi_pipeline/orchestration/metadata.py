@@ -130,5 +130,6 @@ def _table(name: str, frame: pd.DataFrame) -> Metadata:
     """The first rows as a table of the UI; nothing when there are none."""
     if frame.empty:
         return {}
-    records = frame.head(MOST_ROWS).astype(str).to_dict("records")
-    return {name: dg.MetadataValue.table([dg.TableRecord(record) for record in records])}
+    rows = frame.head(MOST_ROWS).astype(str).itertuples(index=False)
+    records = [dg.TableRecord(dict(zip(frame.columns, row, strict=True))) for row in rows]
+    return {name: dg.MetadataValue.table(records)}

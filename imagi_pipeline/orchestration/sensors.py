@@ -4,7 +4,6 @@ import dagster as dg
 
 from imagi_pipeline.core.landing import LandedRequest, land_requests, remove_landed
 from imagi_pipeline.core.request_status import FILE_TAG, REQUEST_ID_TAG
-from imagi_pipeline.core.store import Store
 from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 from imagi_pipeline.orchestration.resources import ImagiResource
@@ -16,8 +15,8 @@ def landing_folder_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Claim the complete files of the landing folder and launch one run for each.
 
-    A request leaves the landing folder only once its run exists: whatever is killed meanwhile, nothing is lost,
-    and the run key keeps it from being launched twice.
+    A request leaves the landing folder only once its run exists: whatever is killed meanwhile, nothing is
+    lost, and the run key keeps it from being launched twice.
     """
     store = imagi.store()
     landed = land_requests(store, imagi.settings().landing_quiet_period)

@@ -14,7 +14,8 @@ from imagi_pipeline.core.codec_pool import CodecPool
 from imagi_pipeline.core.codec_process import LARGE_IMAGE
 from imagi_pipeline.core.compress import CompressionSettings
 from imagi_pipeline.core.errors import CodecError
-from imagi_pipeline_tests.image_host import codec_processes, jpeg
+from imagi_pipeline_tests.image_host import jpeg
+from imagi_pipeline_tests.processes import codec_processes
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_a_process_that_hangs_costs_only_its_image() -> None:
             except CodecError:
                 continue
         os.kill(codec_processes()[0], signal.SIGSTOP)
-        with pytest.raises(CodecError, match="more than 0.3 s") as error:
+        with pytest.raises(CodecError, match=r"more than 0\.3 s") as error:
             pool.compress(jpeg())
         assert error.value.code == "decoder_timeout"
 

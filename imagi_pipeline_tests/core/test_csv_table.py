@@ -180,6 +180,7 @@ def test_cells_beyond_the_header_belong_to_the_list_before_them() -> None:
         [],
         ["3", "c", CDN, "", "u1", ""],
     ]
+    assert enriched(enriched(data)) == enriched(data)
 
 
 def test_missing_and_repeated_headers_get_a_name_from_their_number() -> None:
@@ -205,8 +206,9 @@ def test_a_quote_left_open_in_the_last_row_keeps_its_value() -> None:
     assert references(table)[1] == (3, "image", 1, TWO)
 
 
-def test_cells_of_several_megabytes_are_read() -> None:
-    text = 'a "quoted", long\nline ' * 100_000
+@pytest.mark.parametrize("line", ['a "quoted", long\nline ', "a; b\n"])
+def test_cells_of_several_megabytes_are_read(line: str) -> None:
+    text = line * 50_000
     sink = io.StringIO()
     csv.writer(sink).writerows([["text", "image"], [text, ONE]])
     table = read_csv(sink.getvalue().encode())

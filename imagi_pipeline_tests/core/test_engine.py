@@ -14,7 +14,8 @@ from imagi_pipeline.core.engine import HOST_FAILURE_LIMIT, Budget, ImageResult, 
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.store import Store
 from imagi_pipeline.settings import Settings
-from imagi_pipeline_tests.image_host import ImageHost, codec_processes, jpeg
+from imagi_pipeline_tests.image_host import ImageHost, jpeg
+from imagi_pipeline_tests.processes import codec_processes
 
 
 def run(urls: Sequence[str], store: Store, **settings: object) -> dict[str, ImageResult]:

@@ -84,6 +84,7 @@ def test_blank_and_placeholder_cells_hold_nothing(cell: str) -> None:
 def test_placeholders_in_a_list_are_left_out_and_unusable_items_keep_their_place() -> None:
     assert find_items(f"N/A, {ONE}, -, broken, {TWO}, none") == [ONE, "broken", TWO]
     assert find_items(f"broken, {ONE}") == ["broken", ONE]
+    assert find_items("https://picsum.photos/1, N/A") == ["https://picsum.photos/1"]
 
 
 def test_a_json_object_without_a_url_is_an_item_that_cannot_be_used() -> None:
@@ -147,6 +148,7 @@ def test_a_url_is_written_as_it_is_requested(item: str, url: str) -> None:
         ("https://a.com:99999/x", "invalid_url"),
         ("https://a.com:port/x", "invalid_url"),
         ("https://a..com/x", "invalid_url"),
+        (f"https://{'a' * 64}.com/x", "invalid_url"),
         ("https://a.com\\x.jpg", "invalid_url"),
         ("https://[::g]/x", "invalid_url"),
         ("https://a.com/\x00x.jpg", "invalid_url"),

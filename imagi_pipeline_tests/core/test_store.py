@@ -115,7 +115,7 @@ def test_a_write_leaves_nothing_but_the_file(store: Store) -> None:
 def test_a_storage_that_refuses_says_where_and_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     store = Store(tmp_path / "file")
-    with pytest.raises(StorageError, match="Cannot write .*a.csv: Not a directory") as error:
+    with pytest.raises(StorageError, match=r"Cannot write .*a\.csv: Not a directory") as error:
         store.write(store.root / "a.csv", b"x")
     assert error.value.code == "storage_failure"
 

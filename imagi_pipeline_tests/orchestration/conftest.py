@@ -1,4 +1,4 @@
-"""A real installation: an instance with the packaged dagster.yaml and a storage, in folders of the test's own."""
+"""A real installation: an instance with the packaged dagster.yaml, and a storage, in a test's own folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from imagi_pipeline.definitions import build_definitions
 from imagi_pipeline.orchestration.instance import open_instance, request_status
 from imagi_pipeline.orchestration.local_run import run_request
 from imagi_pipeline.orchestration.resources import ImagiResource
-
 from imagi_pipeline.settings import Settings, variable
 
 
@@ -47,9 +46,7 @@ class Installation:
         return self.run(self.upload(data, manifest), manifest)
 
     def run(self, request_id: str, manifest: RequestManifest | None = None) -> RequestStatus:
-        run_request(
-            self.definitions, self.instance, request_id, manifest or RequestManifest("products.csv")
-        )
+        run_request(self.definitions, self.instance, request_id, manifest or RequestManifest("products.csv"))
         found = request_status(self.instance, request_id)
         assert found is not None
         return found

@@ -22,7 +22,9 @@ def landing(installation: Installation) -> Path:
     return folder
 
 
-def drop(landing: Path, name: str, text: str = "Images\nhttp://a/b.jpg\n", changed_at: float = LONG_AGO) -> Path:
+def drop(
+    landing: Path, name: str, text: str = "Images\nhttp://a/b.jpg\n", changed_at: float = LONG_AGO
+) -> Path:
     path = landing / name
     path.write_text(text)
     os.utime(path, (changed_at, changed_at))

@@ -1,0 +1,47 @@
+"""Which processes there are, as Linux tells in /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+SIGINT_IGNORED = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+"""In front of a command: start it as a shell script does with `&`, with SIGINT ignored."""
+
+
+def codec_processes() -> list[int]:
+    """The process ids of the codec processes of this process."""
+    return [pid for pid in children(os.getpid()) if b"codec_process" in _proc(pid, "cmdline")]
+
+
+def children(parent: int) -> list[int]:
+    """The process ids of the living children of a process."""
+    return [pid for pid in _pids() if _parent(pid) == parent]
+
+
+def descendants(parent: int) -> list[int]:
+    """The process ids of all that a process started, at any depth."""
+    found = children(parent)
+    return found + [pid for child in found for pid in descendants(child)]
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those of some processes that have not ended; one that nobody has waited for has."""
+    return [pid for pid in pids if _parent(pid) is not None]
+
+
+def _pids() -> Iterable[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _parent(pid: int) -> int | None:
+    fields = _proc(pid, "stat").rpartition(b") ")[2].split()
+    return int(fields[1]) if len(fields) > 1 and fields[0] != b"Z" else None
+
+
+def _proc(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,209 @@
+"""The commands as a user runs them: each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagi_pipeline.core.store import Store, image_key
+from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.processes import alive, descendants
+
+IMAGI = [sys.executable, "-m", "imagi_pipeline"]
+
+
+def imagi(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*IMAGI, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The one JSON document on stdout."""
+    parsed: dict[str, Any] = json.loads(done.stdout)
+    return parsed
+
+
+@pytest.fixture
+def products(tmp_path: Path, image_host: ImageHost) -> Path:
+    urls = [*image_host.add("a.jpg", "b.jpg"), f"{image_host.base}/gone.jpg"]
+    path = tmp_path / "products.csv"
+    path.write_text("id,Image Src\n" + "".join(f"{n},{url}\n" for n, url in enumerate(urls)))
+    return path
+
+
+def test_process_makes_an_empty_machine_ready_and_returns_the_enriched_csv(
+    products: Path, tmp_path: Path
+) -> None:
+    done = imagi("process", products, "--output", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = document(done)
+    assert (answer["status"], answer["images_total"], answer["images_failed"]) == ("completed", 3, 1)
+    assert answer["bytes_after"] < answer["bytes_before"]
+    enriched = Path(answer["result"]).read_text()
+    assert enriched.startswith("id,Image Src,Output Image Urls,Image Errors\n")
+    assert (tmp_path / "out" / "products_enriched.csv").read_text() == enriched
+    assert (tmp_path / "out" / "products_report.csv").exists()
+    assert (tmp_path / "dagster_home" / "dagster.yaml").exists()
+
+    told = document(imagi("status", answer["request_id"], "--json"))
+    assert told["status"] == "completed"
+
+
+def test_process_tells_a_person_what_was_saved_and_where(products: Path) -> None:
+    done = imagi("process", products)
+    assert done.returncode == 0, done.stderr
+    for words in ("3 of 3", "% saved", "enriched CSV", "results", "Next:"):
+        assert words in done.stdout
+    assert "DEBUG" not in done.stderr
+
+
+def test_the_output_folder_may_be_that_of_the_input(products: Path) -> None:
+    before = products.read_bytes()
+    assert imagi("process", products, "--output", products.parent).returncode == 0
+    assert products.read_bytes() == before
+
+
+def test_a_csv_without_images_fails_with_one_plain_line(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("name,age\nAnna,30\n")
+    done = imagi("process", path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert "names no image" in line
+
+    answer = imagi("process", path, "--json")
+    assert answer.returncode == 1
+    assert document(answer)["error_code"] == "no_image_references"
+
+
+def test_inspect_shows_every_reference_and_problem_without_any_network(
+    products: Path, image_host: ImageHost
+) -> None:
+    products.write_text(products.read_text() + "9,img/relative.jpg\n")
+    done = imagi("inspect", products, "--json")
+    assert done.returncode == 0
+    answer = document(done)
+    assert list(answer) == [
+        *("encoding", "delimiter", "has_header", "url_columns", "rows", "references", "problems")
+    ]
+    assert (answer["encoding"], answer["delimiter"], answer["has_header"]) == ("utf-8", ",", True)
+    assert (answer["url_columns"], answer["rows"]) == (["Image Src"], 4)
+    assert answer["references"][1] == {
+        "row": 3,
+        "column": "Image Src",
+        "position": 1,
+        "url": f"{image_host.base}/b.jpg",
+    }
+    (problem,) = answer["problems"]
+    assert list(problem) == ["row", "column", "value", "code", "message"]
+    assert (problem["row"], problem["value"], problem["code"]) == (5, "img/relative.jpg", "relative_url")
+    assert not image_host.asked
+
+
+def test_inspect_resolves_relative_urls_against_a_base(products: Path, image_host: ImageHost) -> None:
+    products.write_text("Images\nimg/relative.jpg\n")
+    answer = document(imagi("inspect", products, "--base-url", "https://shop.example/", "--json"))
+    assert answer["references"][0]["url"] == "https://shop.example/img/relative.jpg"
+    shown = imagi("inspect", products)
+    assert "relative" in shown.stdout
+
+
+def test_inspect_of_a_workbook_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "shop.csv"
+    path.write_bytes(b"PK\x03\x04 [Content_Types].xml")
+    done = imagi("inspect", path)
+    assert done.returncode == 1
+    assert "Excel" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_unknown_request_is_an_error() -> None:
+    done = imagi("status", "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77", "--json")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no request 0b8e7a54" in done.stderr
+
+
+def test_a_dagster_that_is_down_is_an_error() -> None:
+    done = imagi("status", "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "Dagster does not answer at http://127.0.0.1:9/graphql" in done.stderr
+
+
+def test_a_bad_setting_is_named(products: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGI_QUALITY", "best")
+    done = imagi("process", products)
+    assert done.returncode == 1
+    assert "IMAGI_QUALITY" in done.stderr
+    assert "'best'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_private_address_is_refused_and_the_setting_named(
+    products: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGI_ALLOWED_NETWORKS")
+    answer = document(imagi("process", products, "--json"))
+    assert answer["images_failed"] == 3
+    report = Path(answer["report"]).read_text()
+    assert report.count("blocked_address") == 3
+    assert "IMAGI_ALLOWED_NETWORKS" in report
+
+
+def test_a_killed_process_leaves_nothing_and_the_next_one_fetches_only_the_rest(
+    tmp_path: Path, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_host.delay = 0.1
+    urls = image_host.add(*(f"{number}.jpg" for number in range(60)))
+    path = tmp_path / "products.csv"
+    path.write_text("Images\n" + "\n".join(urls) + "\n")
+    monkeypatch.setenv("IMAGI_CONNECTIONS_PER_HOST", "4")
+    with subprocess.Popen([*IMAGI, "process", path], stderr=subprocess.DEVNULL) as process:
+        store = Store(os.environ["IMAGI_STORAGE"])
+        wait_for(lambda: sum(store.read_record(image_key(url)) is not None for url in urls) >= 15)
+        started = descendants(process.pid)
+        process.kill()
+    wait_for(lambda: not alive(started))
+    stored = sum(store.read_record(image_key(url)) is not None for url in urls)
+    image_host.asked.clear()
+
+    answer = document(imagi("process", path, "--json"))
+    assert (answer["status"], answer["images_total"], answer["images_failed"]) == ("completed", 60, 0)
+    assert 15 <= stored < 60
+    assert sum(image_host.asked.values()) == 60 - stored
+
+
+def test_an_interrupted_process_says_so_and_leaves_nothing_behind(
+    tmp_path: Path, image_host: ImageHost
+) -> None:
+    image_host.delay = 0.2
+    urls = image_host.add(*(f"{number}.jpg" for number in range(100)))
+    path = tmp_path / "products.csv"
+    path.write_text("Images\n" + "\n".join(urls) + "\n")
+    with subprocess.Popen(
+        [*IMAGI, "process", path, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: len(image_host.asked) > 10)
+        started = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert json.loads(output)["status"] in ("cancelled", "failed")
+    assert not alive(started)
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    patience = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < patience, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,227 @@
+"""The whole service as a user starts it: `imagi serve`, real Dagster processes, over HTTP."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.core.store import image_key
+from imagi_pipeline.gateway.dagster_client import DagsterClient
+from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.processes import SIGINT_IGNORED, alive, descendants
+
+MATERIALIZE_IMAGES = """
+mutation($keys: [String!]!) {
+  launchPartitionBackfill(
+    backfillParams: {assetSelection: [{path: ["compressed_image"]}], partitionNames: $keys}
+  ) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+
+IMAGE_PARTITIONS = """
+query { assetNodeOrError(assetKey: {path: ["compressed_image"]}) { ... on AssetNode {
+  assetPartitionStatuses { ... on DefaultPartitionStatuses {
+    materializedPartitions failedPartitions unmaterializedPartitions
+  } }
+} } }
+"""
+
+
+@dataclass
+class Service:
+    process: subprocess.Popen[str]
+    ui: str
+    gateway: str
+    storage: Path
+
+    @property
+    def client(self) -> DagsterClient:
+        return DagsterClient(self.ui)
+
+    def drop(self, name: str, urls: list[str]) -> None:
+        """Drop a CSV as a person does."""
+        (self.storage / "landing" / name).write_text("Images\n" + "\n".join(urls) + "\n")
+
+    def request_of(self, name: str) -> str:
+        """The id of the request that a dropped file became."""
+        found = wait_for(lambda: list((self.storage / "uploads").glob(f"*/{name}")))
+        return str(found[0].parent.name)
+
+    def status(self, request_id: str) -> RequestStatus | None:
+        return self.client.request_status(request_id)
+
+    def finished(self, request_id: str) -> RequestStatus:
+        def look() -> RequestStatus | None:
+            found = self.status(request_id)
+            return found if found and found.is_finished else None
+
+        done: RequestStatus = wait_for(look)
+        return done
+
+    def query(self, text: str, **variables: Any) -> Any:
+        answer = requests.post(
+            f"{self.ui}/graphql", json={"query": text, "variables": variables}, timeout=30
+        ).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def image_partitions(self) -> dict[str, list[str]]:
+        statuses: dict[str, list[str]] = self.query(IMAGE_PARTITIONS)["assetNodeOrError"][
+            "assetPartitionStatuses"
+        ]
+        return statuses
+
+
+def wait_for(look: Callable[[], Any], seconds: float = 120) -> Any:
+    patience = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < patience, "waited in vain"
+        time.sleep(0.2)
+    return found
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`imagi serve` as a script starts it with `&`, SIGINT ignored; at the end nothing of it is left."""
+    folder = tmp_path_factory.mktemp("service")
+    ui_port, gateway_port = free_port(), free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")} | {
+        "IMAGI_STORAGE": str(folder / "storage"),
+        "DAGSTER_HOME": str(folder / "home"),
+        "IMAGI_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "IMAGI_PUBLIC_URL": f"http://127.0.0.1:{gateway_port}/media",
+        "IMAGI_CONNECTIONS_PER_HOST": "4",
+    }
+    ports = ["--port", str(ui_port), "--gateway-port", str(gateway_port)]
+    with subprocess.Popen(
+        [*SIGINT_IGNORED, sys.executable, "-m", "imagi_pipeline", "serve", "--json", *ports],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout
+        facts = json.loads(process.stdout.readline())
+        yield Service(process, facts["ui"], facts["gateway"], folder / "storage")
+        started = descendants(process.pid)
+        process.terminate()
+        assert process.wait(60) == 0
+        assert not alive(started)
+
+
+def test_a_dropped_csv_comes_back_with_urls_that_can_be_opened(
+    service: Service, image_host: ImageHost
+) -> None:
+    urls = image_host.add("a.jpg", "b.jpg")
+    service.drop("shop.csv", urls)
+    done = service.finished(service.request_of("shop.csv"))
+
+    assert (done.status, done.file, done.images_total, done.images_failed) == ("completed", "shop.csv", 2, 0)
+    data = (service.storage / "results" / done.request_id / "shop.csv").read_text()
+    for row in csv.DictReader(io.StringIO(data)):
+        image = requests.get(row["Output Image Urls"], timeout=10)
+        assert (image.status_code, image.headers["Content-Type"]) == (200, "image/jpeg")
+        assert image.headers["X-Content-Type-Options"] == "nosniff"
+    assert wait_for(lambda: not list((service.storage / "landing").iterdir()))
+
+
+def test_a_failed_image_is_tried_again_alone_once_its_host_is_repaired(
+    service: Service, image_host: ImageHost
+) -> None:
+    good, bad = image_host.add("good.jpg", "bad.jpg")
+    body = image_host.files.pop("/bad.jpg")
+    service.drop("repair.csv", [good, bad])
+    done = service.finished(service.request_of("repair.csv"))
+    assert (done.status, done.images_failed) == ("completed", 1)
+    assert image_key(bad) in service.image_partitions()["unmaterializedPartitions"]
+
+    launched = service.query(MATERIALIZE_IMAGES, keys=[image_key(bad)])["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    assert wait_for(lambda: image_key(bad) in service.image_partitions()["failedPartitions"])
+
+    image_host.files["/bad.jpg"] = body
+    service.query(MATERIALIZE_IMAGES, keys=[image_key(bad)])
+    assert wait_for(lambda: image_key(bad) in service.image_partitions()["materializedPartitions"])
+    assert image_host.asked["/good.jpg"] == 1
+
+
+def test_a_run_whose_process_is_killed_is_done_again_and_fetches_only_the_rest(
+    service: Service, image_host: ImageHost
+) -> None:
+    image_host.delay = 0.25
+    urls = image_host.add(*(f"{number}.jpg" for number in range(120)))
+    service.drop("killed.csv", urls)
+    request_id = service.request_of("killed.csv")
+
+    def half_way() -> RequestStatus | None:
+        found = service.status(request_id)
+        return found if found and found.images_done >= 30 else None
+
+    first = wait_for(half_way)
+    (worker,) = holders_of_run_lock(str(first.run_id))
+    os.kill(worker, signal.SIGKILL)
+
+    def second_run() -> RequestStatus | None:
+        found = service.status(request_id)
+        return found if found and found.run_id != first.run_id and found.is_finished else None
+
+    done = wait_for(second_run)
+    assert (done.status, done.images_total, done.images_failed) == ("completed", 120, 0)
+    again = [path for path, times in image_host.sent.items() if times > 1]
+    assert len(again) <= 4  # those that were under way when it was killed
+
+
+def holders_of_run_lock(run_id: str) -> set[int]:
+    """The processes that have the lock of a run open."""
+    holders = set()
+    for entry in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if entry.readlink().name == f"{run_id}.lock":
+                holders.add(int(entry.parts[2]))
+        except OSError:
+            continue
+    return holders
+
+
+def test_records_and_hidden_files_are_not_served(service: Service, image_host: ImageHost) -> None:
+    (url,) = image_host.add("c.jpg")
+    service.drop("hidden.csv", [url])
+    service.finished(service.request_of("hidden.csv"))
+    key = image_key(url)
+    folder = f"{service.gateway}/media/{key[-16:-14]}"
+    assert requests.get(f"{folder}/{key}.jpg", timeout=10).status_code == 200
+    assert requests.get(f"{folder}/{key}.json", timeout=10).status_code == 404
+    assert requests.get(f"{folder}/", timeout=10).status_code == 404
+    partial = requests.get(f"{folder}/{key}.jpg", headers={"Range": "bytes=0-1"}, timeout=10)
+    assert (partial.status_code, partial.content) == (206, b"\xff\xd8")
+
+
+def test_a_request_that_fails_says_why_over_graphql(service: Service) -> None:
+    service.drop("empty.csv", [])
+    done = service.finished(service.request_of("empty.csv"))
+    assert (done.status, done.error_code) == ("failed", "empty_csv")

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from imagi_pipeline_tests.processes import SIGINT_IGNORED, alive, descendants
+
+# Turns SIGTERM into SIGINT as Dagster's programs do, and has a child that knows of neither.
+PROGRAM = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+time.sleep(600)
+"""
+
+SUPERVISOR = """
+import os, sys
+from imagi_pipeline.supervisor import Program, ProgramDiedError, Supervisor
+program = [sys.executable, "-c", sys.argv[1]]
+try:
+    supervisor = Supervisor([Program("one", program), Program("two", program)], os.environ)
+    supervisor.run(lambda: print("ready", flush=True))
+except ProgramDiedError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def supervisor() -> Iterator[subprocess.Popen[str]]:
+    """A supervisor with two programs, started the way a shell script starts it with `&`."""
+    with subprocess.Popen(
+        [*SIGINT_IGNORED, sys.executable, "-c", SUPERVISOR, PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        while len(descendants(process.pid)) < 4:
+            time.sleep(0.05)
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_every_process_although_sigint_was_ignored(
+    supervisor: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    started = descendants(supervisor.pid)
+    supervisor.send_signal(number)
+    assert supervisor.wait(30) == 0
+    assert not alive(started)
+
+
+def test_when_one_program_dies_all_stop_and_the_status_says_so(supervisor: subprocess.Popen[str]) -> None:
+    started = descendants(supervisor.pid)
+    os.kill(started[0], signal.SIGKILL)
+    assert supervisor.wait(30) == 1
+    assert supervisor.stderr
+    assert "ended with status -9" in supervisor.stderr.read()
+    assert not alive(started)
