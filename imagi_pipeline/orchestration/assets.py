@@ -12,7 +12,7 @@ import pandas as pd
 
 from imagi_pipeline.core import tables
 from imagi_pipeline.core.csv_table import CsvTable, enrich, read_csv
-from imagi_pipeline.core.engine import compress_images
+from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import CsvError, ErrorCode, ImagiError, StorageError
 from imagi_pipeline.core.image_lookup import image_urls
 from imagi_pipeline.core.store import RequestManifest, Store
@@ -22,7 +22,15 @@ from imagi_pipeline.orchestration.partitions import (
     images_partitions_def,
     requests_partitions_def,
 )
-from imagi_pipeline.orchestration.progress import ImageProgress, failure, tag_end, tag_request, tag_start
+from imagi_pipeline.orchestration.progress import (
+    Context,
+    ImageProgress,
+    add_image_partitions,
+    failure,
+    tag_end,
+    tag_request,
+    tag_start,
+)
 from imagi_pipeline.orchestration.resources import ImagiResource
 from imagi_pipeline.settings import Settings
 
@@ -61,17 +69,16 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     ],
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )
-def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) -> None:
+def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) -> Iterator[Any]:
     """Compress the images of the run's partitions; the good ones are materialized, the others fail it."""
     store, keys = imagi.store(), list(context.partition_keys)
     urls = image_urls(store, keys)
     failures = [f"{key}: no request names this image." for key in keys if key not in urls]
-    progress = ImageProgress(context, imagi.settings().public_url)
-    for result in compress_images(list(urls.values()), store, imagi.settings()):
-        progress.add(result)
-        if result.error:
-            failures.append(f"{result.key}: {result.url}: {result.error.message}")
-    progress.flush()
+    tag_start(context, len(urls))
+    results = _compress(context, imagi, list(urls.values()))
+    failures += [f"{done.key}: {done.url}: {done.error.message}" for done in results if done.error]
+    # A generator without an output: of a plain function Dagster would report all partitions once more.
+    yield from ()
     if failures:
         raise dg.Failure(
             f"{len(failures)} of {len(keys)} images failed:\n" + "\n".join(failures[: metadata.MOST_ROWS]),
@@ -98,23 +105,15 @@ def compress_chunk(
     context: dg.OpExecutionContext, imagi: ImagiResource, chunk: dict[str, int]
 ) -> dict[str, Any]:
     """Fetch, compress and store the images of one chunk; their rows of the report."""
-    store, settings = imagi.store(), imagi.settings()
-    references = _references(store, context.partition_key)
+    references = _references(imagi.store(), context.partition_key)
     urls = tables.distinct_urls(references)[chunk["start"] : chunk["stop"]]
-    progress = ImageProgress(context, settings.public_url)
-    progress.add_partitions(urls)
+    add_image_partitions(context, urls)
     rows, pairs = [], []
     wanted = CONTACT_SHEET_IMAGES if chunk["start"] == 0 else 0
-    try:
-        for result in compress_images(urls, store, settings, thumbnails=wanted):
-            progress.add(result)
-            rows.append(tables.report_row(result))
-            if result.thumbnails:
-                pairs.append(metadata.thumbnail_pair(result))
-    except StorageError as error:
-        raise failure(error) from error
-    finally:
-        progress.flush()
+    for result in _compress(context, imagi, urls, thumbnails=wanted):
+        rows.append(tables.report_row(result))
+        if result.thumbnails:
+            pairs.append(metadata.thumbnail_pair(result))
     return {"rows": rows, "thumbnails": pairs}
 
 
@@ -173,6 +172,22 @@ def read_report(store: Store, request_id: str) -> pd.DataFrame:
     if data is None:
         raise dg.Failure("There is no compression_report of this request yet. Materialize it first.")
     return tables.from_csv(data)
+
+
+def _compress(
+    context: Context, imagi: ImagiResource, urls: list[str], *, thumbnails: int = 0
+) -> Iterator[ImageResult]:
+    """Compress images and report each as it is done."""
+    settings = imagi.settings()
+    progress = ImageProgress(context, settings.public_url)
+    try:
+        for result in compress_images(urls, imagi.store(), settings, thumbnails=thumbnails):
+            progress.add(result)
+            yield result
+    except StorageError as error:
+        raise failure(error) from error
+    finally:
+        progress.flush()
 
 
 def _references(store: Store, request_id: str) -> pd.DataFrame:

@@ -87,13 +87,13 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
         metadata={
             "source_url": dg.MetadataValue.url(record.url),
             "url": dg.MetadataValue.url(url),
-            "preview": dg.MetadataValue.md(f"[![{key}]({url})]({url})"),
             "bytes_before": record.source_bytes,
             "bytes_after": record.bytes,
             "savings_percent": round(100 * (1 - record.bytes / record.source_bytes), 2),
             "dimensions": f"{record.source_width}x{record.source_height} -> {record.width}x{record.height}",
             "format": f"{record.source_format} -> {record.format}",
             "kept_source": record.kept_source,
+            "preview": dg.MetadataValue.md(f"[![{key}]({url})]({url})"),
         },
         tags={"dagster/code_version": record.settings, "dagster/data_version": record.data_version},
     )

@@ -55,6 +55,12 @@ def tag_end(context: Context, summary: ReportSummary) -> None:
     )
 
 
+def add_image_partitions(context: Context, urls: Sequence[str]) -> None:
+    """Make partitions of images before the work, so that one that fails is seen as missing."""
+    keys = [image_key(url) for url in urls]
+    context.instance.add_dynamic_partitions(str(images_partitions_def.name), keys)
+
+
 def failure(error: ImagiError) -> dg.Failure:
     """The failure of a step for a reason that the sender of the CSV understands."""
     return dg.Failure(error.message, metadata={"code": error.code}, allow_retries=False)
@@ -83,11 +89,6 @@ class ImageProgress:
         self._events: list[dg.AssetMaterialization] = []
         self._done = self._failed = 0
         self._flushed_at = time.monotonic()
-
-    def add_partitions(self, urls: Sequence[str]) -> None:
-        """Make partitions of images, so that one that fails is seen as missing."""
-        keys = [image_key(url) for url in urls]
-        self._context.instance.add_dynamic_partitions(str(images_partitions_def.name), keys)
 
     def add(self, result: ImageResult) -> None:
         """Count an image, and report it unless it failed."""

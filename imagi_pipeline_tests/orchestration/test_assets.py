@@ -19,6 +19,11 @@ def csv_of(urls: list[str]) -> str:
     return "id,Images\n" + "".join(f"{number},{url}\n" for number, url in enumerate(urls))
 
 
+def materializations(installation: Installation, run_id: str) -> list[dg.EventLogEntry]:
+    events = installation.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return list(events)
+
+
 def result_rows(installation: Installation, request_id: str) -> list[dict[str, str]]:
     data = installation.store.result(request_id, "products.csv").read_text()
     return list(csv.DictReader(io.StringIO(data)))
@@ -221,8 +226,11 @@ def test_of_many_images_the_good_ones_are_materialized_and_the_others_fail(
     assert installation.instance.get_materialized_partitions(IMAGES) == good
 
     image_host.files["/b.jpg"] = body
-    assert installation.materialize("compressed_image", partition=image_key(urls[1])).success
+    again = installation.materialize("compressed_image", partition=image_key(urls[1]))
+    assert again.success
     assert installation.instance.get_materialized_partitions(IMAGES) == set(keys)
+    assert installation.metadata("compressed_image", image_key(urls[1]))["source_url"] == urls[1]
+    assert len(materializations(installation, again.run_id)) == 1
 
 
 def test_an_image_that_no_request_names_fails_with_its_key(installation: Installation) -> None:
