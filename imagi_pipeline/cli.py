@@ -155,6 +155,19 @@ def gateway(
 
 
 @app.command()
+def home(as_json: JsonOption = False) -> None:
+    """Make DAGSTER_HOME ready for Dagster's own commands, and print it."""
+    from imagi_pipeline.orchestration.instance import furnish_home
+
+    with _plain_errors():
+        folder = str(furnish_home())
+    if as_json:
+        _print_json({"dagster_home": folder})
+    else:
+        out.print(folder, soft_wrap=True, highlight=False)
+
+
+@app.command()
 def demo(as_json: JsonOption = False) -> None:
     """Process a sample CSV whose images are served on loopback: no internet needed."""
     from imagi_pipeline.demo import sample

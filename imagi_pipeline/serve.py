@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from imagi_pipeline.gateway.app import MEDIA
+from imagi_pipeline.settings import variable
 from imagi_pipeline.supervisor import Program, Supervisor
 
 MODULE = "imagi_pipeline.definitions"
@@ -49,7 +51,8 @@ def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None])
                 lambda: _answers(host, gateway_port),
             ),
         ]
-        Supervisor(programs, os.environ).run(on_ready)
+        public_url = {variable("public_url"): f"http://{host}:{gateway_port}{MEDIA}"}
+        Supervisor(programs, {**public_url, **os.environ}).run(on_ready)
 
 
 def _module(name: str, *arguments: str) -> list[str]:

@@ -115,7 +115,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "IMAGI_STORAGE": str(folder / "storage"),
         "DAGSTER_HOME": str(folder / "home"),
         "IMAGI_ALLOWED_NETWORKS": "127.0.0.0/8",
-        "IMAGI_PUBLIC_URL": f"http://127.0.0.1:{gateway_port}/media",
         "IMAGI_CONNECTIONS_PER_HOST": "4",
     }
     ports = ["--port", str(ui_port), "--gateway-port", str(gateway_port)]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from imagi_pipeline.definitions import defs
+from imagi_pipeline.serve import LOCATION, MODULE
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_definitions_load_and_fit_together() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_the_lineage_goes_from_upload_to_result() -> None:
+    graph = defs.resolve_asset_graph()
+    parents = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert parents == {
+        "uploaded_csv": set(),
+        "compressed_image": {"uploaded_csv"},
+        "compression_report": {"uploaded_csv", "compressed_image"},
+        "enriched_csv": {"uploaded_csv", "compression_report"},
+    }
+
+
+def test_the_sensor_runs_by_default() -> None:
+    sensor = defs.resolve_sensor_def("landing_folder_sensor")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def test_the_workspace_and_the_service_load_the_same_location() -> None:
+    (entry,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    assert entry["python_module"] == {"module_name": MODULE, "location_name": LOCATION}
+
+
+def test_the_core_the_settings_and_the_gateway_know_no_dagster() -> None:
+    code = (
+        "import sys, pkgutil, importlib, imagi_pipeline.core, imagi_pipeline.gateway\n"
+        "import imagi_pipeline.settings, imagi_pipeline.cli\n"
+        "for package in (imagi_pipeline.core, imagi_pipeline.gateway):\n"
+        "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "assert 'dagster' not in sys.modules, 'dagster was imported'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

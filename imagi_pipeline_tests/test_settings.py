@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from imagi_pipeline.settings import Settings, settings_table, variable
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_documentation_lists_every_setting_as_it_is() -> None:
+    assert settings_table() in (DOCS / "settings.md").read_text()
+
+
+def test_every_setting_has_a_meaning() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_networks_are_given_as_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGI_ALLOWED_NETWORKS", "10.0.0.0/8, ::1/128,")
+    assert Settings().allowed_networks == (
+        ipaddress.ip_network("10.0.0.0/8"),
+        ipaddress.ip_network("::1/128"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("quality", "101"),
+        ("output_format", "bmp"),
+        ("allowed_networks", "10.0.0.1/8"),
+        ("attempts", "0"),
+        ("preset", ""),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(variable(name), value)
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert error.value.errors()[0]["loc"][0] == name
+
+
+def test_a_public_url_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGI_PUBLIC_URL", "https://cdn.example/media/")
+    assert Settings().public_url == "https://cdn.example/media"
