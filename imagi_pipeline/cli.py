@@ -316,7 +316,8 @@ def _print_processed(document: dict[str, Any], as_json: bool) -> None:
     _print_status(RequestStatus(**{name: document[name] for name in RequestStatus.__dataclass_fields__}))
     lines = [f"enriched CSV   {document['result']}", f"report         {document['report']}"]
     lines += [f"copied to      {copy}" for copy in document["copies"]]
-    lines += ["", "Next: `imagi serve` shows this run in the Dagster UI and watches the landing folder."]
+    command = sys.argv[0] if Path(sys.argv[0]).name == "imagi" else "imagi"
+    lines += ["", f"Next: {command} serve    shows this run in the Dagster UI and watches the landing folder"]
     out.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
 
 
@@ -325,6 +326,8 @@ def _print_status(found: RequestStatus) -> None:
     facts.add_row("request", found.request_id)
     facts.add_row("file", escape(found.file or ""))
     facts.add_row("status", found.status)
+    if found.rows is not None:
+        facts.add_row("rows", f"{found.rows:,}")
     if found.images_total is not None:
         facts.add_row("images", f"{found.images_done:,} of {found.images_total:,}")
         facts.add_row("failed", f"{found.images_failed:,}")

@@ -9,6 +9,7 @@ JOB_NAME = "process_csv"
 
 REQUEST_ID_TAG = "imagi/request_id"
 FILE_TAG = "imagi/file"
+ROWS_TAG = "imagi/rows"
 IMAGES_TOTAL_TAG = "imagi/images_total"
 IMAGES_DONE_TAG = "imagi/images_done"
 IMAGES_FAILED_TAG = "imagi/images_failed"
@@ -46,6 +47,7 @@ class RequestStatus:
     status: str
     file: str | None = None
     run_id: str | None = None
+    rows: int | None = None
     images_total: int | None = None
     images_done: int = 0
     images_failed: int = 0
@@ -77,6 +79,7 @@ def status_of_run(
         status=status,
         file=tags.get(FILE_TAG),
         run_id=run_id,
+        rows=_number(tags, ROWS_TAG),
         images_total=_number(tags, IMAGES_TOTAL_TAG),
         images_done=_number(tags, IMAGES_DONE_TAG) or 0,
         images_failed=_number(tags, IMAGES_FAILED_TAG) or 0,

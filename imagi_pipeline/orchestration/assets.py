@@ -29,6 +29,7 @@ from imagi_pipeline.orchestration.progress import (
     failure,
     tag_end,
     tag_request,
+    tag_rows,
     tag_start,
 )
 from imagi_pipeline.orchestration.resources import ImagiResource
@@ -46,6 +47,7 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     manifest = _manifest(store, request_id)
     tag_request(context, request_id, manifest.name)
     table = _read_upload(store, request_id, manifest)
+    tag_rows(context, table.data_row_count)
     if not table.references:
         raise failure(_nothing_to_do(table))
     references = tables.references_frame(table)

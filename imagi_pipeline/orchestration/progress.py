@@ -17,6 +17,7 @@ from imagi_pipeline.core.request_status import (
     IMAGES_FAILED_TAG,
     IMAGES_TOTAL_TAG,
     REQUEST_ID_TAG,
+    ROWS_TAG,
 )
 from imagi_pipeline.core.store import image_key
 from imagi_pipeline.core.tables import ReportSummary
@@ -34,6 +35,11 @@ Context = dg.AssetExecutionContext | dg.OpExecutionContext
 def tag_request(context: Context, request_id: str, file: str) -> None:
     """Name the request and its file on the run, which a run launched from the UI lacks."""
     _tag(context, {REQUEST_ID_TAG: request_id, FILE_TAG: file})
+
+
+def tag_rows(context: Context, rows: int) -> None:
+    """How many rows the CSV has."""
+    _tag(context, {ROWS_TAG: rows})
 
 
 def tag_start(context: Context, images: int) -> None:

@@ -35,7 +35,8 @@ def test_a_csv_comes_back_with_the_urls_of_stored_images(
     urls = image_host.add("red.jpg", "blue.jpg")
     done = installation.process(csv_of([f'"{urls[0]},{image_host.base}/gone.jpg,{urls[1]}"', urls[0]]))
 
-    assert (done.status, done.images_total, done.images_done, done.images_failed) == ("completed", 3, 3, 1)
+    assert (done.status, done.rows) == ("completed", 2)
+    assert (done.images_total, done.images_done, done.images_failed) == (3, 3, 1)
     first, second = result_rows(installation, done.request_id)
     red, missing, blue = first["Output Image Urls"].split(",")
     assert missing == ""
