@@ -76,7 +76,7 @@ def report_row(result: ImageResult) -> ReportRow:
 
 
 def report_frame(rows: Iterable[ReportRow], order: Sequence[str]) -> pd.DataFrame:
-    """The report of a request; `order` are its distinct URLs."""
+    """A report, or a part of one; `order` are the distinct URLs of its rows."""
     frame = pd.DataFrame(rows, columns=REPORT_COLUMNS).astype(dict.fromkeys(INTEGER_COLUMNS, "Int64"))
     return frame.set_index("url").loc[list(order)].reset_index()
 
@@ -94,6 +94,12 @@ def outcomes(report: pd.DataFrame, public_url: str) -> tuple[dict[str, str], dic
 def to_csv(frame: pd.DataFrame) -> bytes:
     """A table as UTF-8 CSV."""
     return frame.to_csv(index=False).encode()
+
+
+def join_csv(parts: Sequence[str]) -> bytes:
+    """The rows of tables with equal columns as one table, as CSV."""
+    header = parts[0].partition("\n")[0] + "\n"
+    return "".join([header, *(part.removeprefix(header) for part in parts)]).encode()
 
 
 def from_csv(data: bytes) -> pd.DataFrame:

@@ -95,37 +95,37 @@ def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterat
     """Split the distinct images of the request into chunks, which an executor may spread."""
     store, request_id = imagi.store(), context.partition_key
     tag_request(context, request_id, _manifest(store, request_id).name)
-    total = len(tables.distinct_urls(_references(store, request_id)))
-    tag_start(context, total)
+    urls = tables.distinct_urls(_references(store, request_id))
+    tag_start(context, len(urls))
     size = imagi.settings().chunk_size
-    for start in range(0, total, size):
-        yield dg.DynamicOutput({"start": start, "stop": min(start + size, total)}, mapping_key=str(start))
+    for start in range(0, len(urls), size):
+        yield dg.DynamicOutput({"start": start, "urls": urls[start : start + size]}, mapping_key=str(start))
 
 
 @dg.op
 def compress_chunk(
-    context: dg.OpExecutionContext, imagi: ImagiResource, chunk: dict[str, int]
+    context: dg.OpExecutionContext, imagi: ImagiResource, chunk: dict[str, Any]
 ) -> dict[str, Any]:
-    """Fetch, compress and store the images of one chunk; their rows of the report."""
-    references = _references(imagi.store(), context.partition_key)
-    urls = tables.distinct_urls(references)[chunk["start"] : chunk["stop"]]
-    add_image_partitions(context, urls)
+    """Fetch, compress and store the images of one chunk; its part of the report, as CSV."""
+    add_image_partitions(context, chunk["urls"])
     rows, pairs = [], []
     wanted = CONTACT_SHEET_IMAGES if chunk["start"] == 0 else 0
-    for result in _compress(context, imagi, urls, thumbnails=wanted):
+    for result in _compress(context, imagi, chunk["urls"], thumbnails=wanted):
         rows.append(tables.report_row(result))
         if result.thumbnails:
             pairs.append(metadata.thumbnail_pair(result))
-    return {"rows": rows, "thumbnails": pairs}
+    report = tables.report_frame(rows, chunk["urls"])
+    return {"start": chunk["start"], "report": tables.to_csv(report).decode(), "thumbnails": pairs}
 
 
 @dg.op(out=dg.Out(dg.Nothing))
 def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: list[dict[str, Any]]) -> None:
-    """Join the chunks into the report of the request."""
+    """Join the parts of the chunks into the report of the request."""
     store, request_id = imagi.store(), context.partition_key
-    urls = tables.distinct_urls(_references(store, request_id))
-    report = tables.report_frame((row for chunk in chunks for row in chunk["rows"]), urls)
-    store.write(store.report(request_id), tables.to_csv(report))
+    chunks.sort(key=lambda chunk: int(chunk["start"]))
+    data = tables.join_csv([chunk["report"] for chunk in chunks])
+    store.write(store.report(request_id), data)
+    report = tables.from_csv(data)
     tag_end(context, tables.summarize(report))
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
     context.add_output_metadata(metadata.of_report(report, pairs))
