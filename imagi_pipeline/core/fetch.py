@@ -1,8 +1,9 @@
 """URL -> bytes, guarded: one attempt to download one source image.
 
-Here belongs what guards a download: which addresses may be dialled, how long an attempt may take, how large
-a body may be, and the name of each failure. Scheduling does not: the engine decides when an attempt is made
-again and how many run against one host; `retry_delay` only tells it how long to wait.
+Here belongs what an answer may be: where it redirects to, how large its body is, the name of each failure.
+Which addresses may be dialled is address_guard.py, how long an attempt may take is deadline.py. Scheduling
+belongs to none of them: the engine decides when an attempt is made again and how many run against one host;
+`retry_delay` only tells it how long to wait.
 
 requests' `HTTPAdapter` is used without its `Session`, which would read the whole body of a redirect and keep
 cookies. The adapter looks at no environment variable, so no proxy can come between the guard and the host.
@@ -11,23 +12,20 @@ cookies. The adapter looks at no environment variable, so no proxy can come betw
 from __future__ import annotations
 
 import functools
-import math
 import random
 import socket
 import ssl
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -36,13 +34,11 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from imagi_pipeline.core.deadline import Attempt, Watchdog
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 
 if TYPE_CHECKING:
     from imagi_pipeline.settings import Settings
-
-IPAddress: TypeAlias = IPv4Address | IPv6Address
-IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 MAX_REDIRECTS = 5
 
@@ -80,7 +76,7 @@ class Fetcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tls = _tls_context()
-        self._watchdog = _Watchdog()
+        self._watchdog = Watchdog()
         self._of_thread = threading.local()
         self._adapters: weakref.WeakSet[_GuardedAdapter] = weakref.WeakSet()
         self._adapters_lock = threading.Lock()
@@ -121,7 +117,7 @@ class Fetcher:
         Raises FetchError, whose code says what went wrong and whether a later attempt may succeed. The
         deadline holds for everything but the system's resolver, which cannot be interrupted.
         """
-        attempt = _Attempt(self._settings, url)
+        attempt = Attempt(self._settings, url)
         token = _current_attempt.set(attempt)
         self._watchdog.watch(attempt)
         try:
@@ -140,7 +136,7 @@ class Fetcher:
             _current_attempt.reset(token)
         return _fetched_image(data, response)
 
-    def _follow(self, attempt: _Attempt, headers: Mapping[str, str]) -> requests.Response:
+    def _follow(self, attempt: Attempt, headers: Mapping[str, str]) -> requests.Response:
         """The first answer that is no redirect; its body is not read yet."""
         try:
             request = _prepare(attempt.url, headers)
@@ -182,7 +178,7 @@ class Fetcher:
 
     def _claim(
         self,
-        attempt: _Attempt,
+        attempt: Attempt,
         response: requests.Response,
         claim_bytes: Callable[[int], None] | None,
     ) -> None:
@@ -194,7 +190,7 @@ class Fetcher:
         with self._watchdog.paused(attempt):
             claim_bytes(most)
 
-    def _read(self, attempt: _Attempt, raw: urllib3.HTTPResponse) -> bytes:
+    def _read(self, attempt: Attempt, raw: urllib3.HTTPResponse) -> bytes:
         limit = self._settings.max_source_bytes
         encoded = "Content-Encoding" in raw.headers
         pieces: list[bytes] = []
@@ -340,7 +336,7 @@ def _retry_after(value: str | None) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def _transport_failure(error: Exception, attempt: _Attempt) -> FetchError:
+def _transport_failure(error: Exception, attempt: Attempt) -> FetchError:
     """What an exception of requests, urllib3 or the socket means; the cause lies deep in their wrappers."""
     causes = list(_causes(error))
     host = attempt.host
@@ -365,241 +361,10 @@ def _is_tls_failure(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLError) and not hung_up
 
 
-def _dial_failure(error: OSError, host: str) -> FetchError:
-    if isinstance(error, TimeoutError):
-        return FetchError(ErrorCode.TIMEOUT, f"{host} did not accept a connection in time.")
-    if isinstance(error, ConnectionRefusedError):
-        return FetchError(ErrorCode.CONNECTION_REFUSED, f"{host} refused the connection.")
-    return FetchError(ErrorCode.CONNECTION_ERROR, f"{host} cannot be reached: {error}.")
-
-
-# The total deadline
-
-
-class _Attempt:
-    """One call of `fetch` as its connections see it: where it is, what it may dial, how long it may last."""
-
-    def __init__(self, settings: Settings, url: str) -> None:
-        self.settings = settings
-        self.url = url
-        self.ends_at = time.monotonic() + settings.download_deadline
-        self._socket: socket.socket | None = None
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.url).hostname or "The host"
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self.ends_at
-
-    def time_left(self) -> float:
-        """Seconds until the deadline; TimeoutError when it has passed."""
-        left = self.ends_at - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline has passed")
-        return left
-
-    def listens_on(self, connection: socket.socket) -> None:
-        """Name the socket that is read from now on, so that `cut` ends the reading."""
-        self._socket = connection
-        # The watchdog may have come while there was no socket to shut down.
-        self.time_left()
-
-    def cut(self) -> None:
-        """End any reading at once, from another thread."""
-        if self._socket is not None:
-            with suppress(OSError):  # closed already
-                # An SSLSocket's own shutdown drops its TLS state under the feet of the reading thread.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-    def give_up(self) -> None:
-        """End the attempt as if its deadline had come."""
-        self.ends_at = time.monotonic()
-        self.cut()
-
-    def dial(self, host: str, port: int) -> socket.socket:
-        """A connection to the first address of `host` that accepts one; raises FetchError."""
-        failure = OSError("it has no address")
-        for family, address in _dialable_addresses(host, port, self.settings.allowed_networks):
-            connection = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.settimeout(self._dial_timeout())
-                connection.connect(address)
-                connection.settimeout(self._dial_timeout())  # for a TLS handshake as a whole
-            except OSError as error:
-                connection.close()
-                failure = error
-            else:
-                return connection
-        raise _dial_failure(failure, host) from failure
-
-    def _dial_timeout(self) -> float:
-        return min(self.settings.connect_timeout, self.time_left())
-
+# Connections
 
 # urllib3 makes connections deep inside `send`: this is how they know for which attempt.
-_current_attempt: ContextVar[_Attempt] = ContextVar("_current_attempt")
-
-
-class _Watchdog:
-    """Cuts every attempt off at its deadline, from a thread of its own.
-
-    A socket's timeout starts anew with each piece, so a host that sends a byte now and then, of the header
-    or of the body, would hold a thread for ever.
-    """
-
-    _IDLE_SECONDS = 3600.0
-
-    def __init__(self) -> None:
-        self._attempts: set[_Attempt] = set()
-        self._changed = threading.Condition()
-        self._wakes_at = math.inf
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="imagi-download-deadlines", daemon=True)
-        self._thread.start()
-
-    def watch(self, attempt: _Attempt) -> None:
-        with self._changed:
-            if self._closed:
-                attempt.give_up()
-            self._attempts.add(attempt)
-            # Most attempts end later than the one it sleeps for: to wake it each time would cost CPU.
-            if attempt.ends_at < self._wakes_at:
-                self._changed.notify()
-
-    def unwatch(self, attempt: _Attempt) -> None:
-        with self._changed:
-            self._attempts.discard(attempt)
-
-    @contextmanager
-    def paused(self, attempt: _Attempt) -> Iterator[None]:
-        """Stop the clock of `attempt` for the time of a `with` block."""
-        self.unwatch(attempt)
-        left = attempt.ends_at - time.monotonic()
-        try:
-            yield
-        finally:
-            attempt.ends_at = time.monotonic() + left
-            self.watch(attempt)
-
-    def close(self) -> None:
-        """End the deadline of every attempt now, also of those that are still to come."""
-        with self._changed:
-            self._closed = True
-            for attempt in self._attempts:
-                attempt.give_up()
-            self._changed.notify()
-        self._thread.join()
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._closed:
-                self._cut_overdue()
-                now = time.monotonic()
-                self._wakes_at = min(
-                    (attempt.ends_at for attempt in self._attempts),
-                    default=now + self._IDLE_SECONDS,
-                )
-                self._changed.wait(self._wakes_at - now)
-
-    def _cut_overdue(self) -> None:
-        overdue = {attempt for attempt in self._attempts if attempt.is_over}
-        self._attempts -= overdue
-        for attempt in overdue:
-            attempt.cut()
-
-
-# The address guard
-
-# IANA's special-purpose registries, written out because `is_global` differs between versions of Python.
-_REFUSED_NETWORKS: tuple[IPNetwork, ...] = tuple(
-    ip_network(network)
-    for network in (
-        "0.0.0.0/8",  # this network
-        "10.0.0.0/8",  # private
-        "100.64.0.0/10",  # carrier-grade NAT
-        "127.0.0.0/8",  # loopback
-        "169.254.0.0/16",  # link-local, cloud metadata services
-        "172.16.0.0/12",  # private
-        "192.0.0.0/24",  # protocol assignments
-        "192.0.2.0/24",  # documentation
-        "192.88.99.0/24",  # 6to4 relays
-        "192.168.0.0/16",  # private
-        "198.18.0.0/15",  # benchmarks
-        "198.51.100.0/24",  # documentation
-        "203.0.113.0/24",  # documentation
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, broadcast
-        "2001::/23",  # protocol assignments, Teredo, benchmarks
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4
-        "3fff::/20",  # documentation
-    )
-)
-# Everything else in IPv6 is loopback, local, multicast, translated or not assigned.
-_IPV6_GLOBAL_UNICAST = IPv6Network("2000::/3")
-
-_IPV4_IN_LAST_32_BITS = tuple(
-    IPv6Network(network)
-    for network in (
-        "::/96",  # IPv4-compatible
-        "::ffff:0:0/96",  # IPv4-mapped
-        "::ffff:0:0:0/96",  # IPv4-translated
-        "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",  # NAT64, local use
-    )
-)
-
-
-def may_dial(address: str, allowed_networks: Iterable[IPNetwork] = ()) -> bool:
-    """Whether an IP address is on the public internet or in one of `allowed_networks`.
-
-    An IPv6 address that carries an IPv4 address is judged by both.
-    """
-    ip = ip_address(address)
-    return all(
-        _is_public(candidate) or any(candidate in network for network in allowed_networks)
-        for candidate in (ip, *_embedded_ipv4(ip))
-    )
-
-
-def _is_public(ip: IPAddress) -> bool:
-    if ip.version == 6 and ip not in _IPV6_GLOBAL_UNICAST:
-        return False
-    return not any(ip in network for network in _REFUSED_NETWORKS)
-
-
-def _embedded_ipv4(ip: IPAddress) -> Iterator[IPv4Address]:
-    if isinstance(ip, IPv4Address) or ip.is_loopback or ip.is_unspecified:
-        return
-    if ip.sixtofour:
-        yield ip.sixtofour
-    if ip.teredo:
-        yield from ip.teredo
-    if any(ip in network for network in _IPV4_IN_LAST_32_BITS):
-        yield IPv4Address(int(ip) & 0xFFFF_FFFF)
-
-
-def _dialable_addresses(
-    host: str, port: int, allowed_networks: Iterable[IPNetwork]
-) -> Sequence[tuple[socket.AddressFamily, Any]]:
-    """Families and socket addresses of `host` that may be dialled; raises FetchError when there are none."""
-    try:
-        records = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise FetchError(ErrorCode.DNS_FAILURE, f"{host} has no address: {error.strerror}.") from error
-    except ValueError as error:  # a label that is empty or too long
-        raise FetchError(ErrorCode.INVALID_URL, f"{host} is no host name.") from error
-    dialable = [
-        (family, address)
-        for family, _, _, _, address in records
-        if may_dial(str(address[0]), allowed_networks)
-    ]
-    if not dialable:
-        raise FetchError(ErrorCode.BLOCKED_ADDRESS, f"{host} is at {records[0][4][0]}, no public address.")
-    return dialable
+_current_attempt: ContextVar[Attempt] = ContextVar("_current_attempt")
 
 
 class _IdleConnectionClosedError(Exception):

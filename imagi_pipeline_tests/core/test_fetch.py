@@ -3,7 +3,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError
-from imagi_pipeline.core.fetch import Fetcher, may_dial, retry_delay
+from imagi_pipeline.core.fetch import Fetcher, retry_delay
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.servers import ETAG, LAST_MODIFIED, MisbehavingServer, body_of
 
@@ -330,7 +329,7 @@ def test_memory_is_claimed_once_for_the_most_that_can_come(
     assert claims == [claimed]
 
 
-# Time
+# Waiting
 
 
 @pytest.mark.parametrize("path", ["silent", "stalls-in-body"])
@@ -339,57 +338,6 @@ def test_a_silent_host_is_a_timeout(server: MisbehavingServer, path: str) -> Non
         error = failure(fetcher, server.url(f"/{path}/"))
     assert error.kind is ErrorCode.TIMEOUT
     assert "silent" in error.message
-
-
-@pytest.mark.parametrize("path", ["drips-header", "drips-body", "drips-body-without-length"])
-def test_a_dripping_host_is_cut_at_the_deadline(server: MisbehavingServer, path: str) -> None:
-    with Fetcher(settings(download_deadline=0.3, max_source_bytes=10**7)) as fetcher:
-        start = time.monotonic()
-        error = failure(fetcher, server.url(f"/{path}/"))
-        elapsed = time.monotonic() - start
-    assert error.kind is ErrorCode.TIMEOUT
-    assert "0.3 seconds" in error.message
-    assert 0.3 <= elapsed < 3
-
-
-def test_the_deadline_holds_on_a_reused_connection(server: MisbehavingServer) -> None:
-    with Fetcher(settings(download_deadline=0.3)) as fetcher:
-        fetcher.fetch(server.url("/image/1"))
-        error = failure(fetcher, server.url("/drips-header/again"))
-    assert error.kind is ErrorCode.TIMEOUT
-    assert len(requests_of(server, "/drips-header/again")) == 1
-
-
-def test_the_deadline_spans_all_redirects(server: MisbehavingServer) -> None:
-    slow = quote(server.url("/drips-body/"))
-    with Fetcher(settings(download_deadline=0.3, max_source_bytes=10**7)) as fetcher:
-        error = failure(fetcher, server.url(f"/redirect-to/302?location={slow}"))
-    assert error.kind is ErrorCode.TIMEOUT
-
-
-def test_the_deadline_of_one_thread_leaves_the_others_alone(server: MisbehavingServer) -> None:
-    paths = ["/drips-body/"] + ["/image/1000"] * 200
-    with (
-        Fetcher(settings(download_deadline=0.3, max_source_bytes=10**7)) as fetcher,
-        ThreadPoolExecutor(2) as threads,
-    ):
-        slow, *others = [threads.submit(fetcher.fetch, server.url(path)) for path in paths]
-        assert all(other.result() for other in others)
-        with pytest.raises(FetchError):
-            slow.result()
-
-
-def test_the_clock_stands_still_while_memory_is_claimed(server: MisbehavingServer) -> None:
-    with Fetcher(settings(download_deadline=0.5)) as fetcher:
-        image = fetcher.fetch(server.url("/image/100"), claim_bytes=lambda _: time.sleep(0.8))
-        assert image is not None
-
-
-def test_the_clock_runs_on_after_memory_was_claimed(server: MisbehavingServer) -> None:
-    with Fetcher(settings(download_deadline=0.3, max_source_bytes=10**7)) as fetcher:
-        with pytest.raises(FetchError) as caught:
-            fetcher.fetch(server.url("/drips-body/"), claim_bytes=lambda _: time.sleep(0.1))
-        assert caught.value.kind is ErrorCode.TIMEOUT
 
 
 def test_an_error_in_claiming_memory_reaches_the_caller(server: MisbehavingServer, fetcher: Fetcher) -> None:
@@ -402,26 +350,6 @@ def test_an_error_in_claiming_memory_reaches_the_caller(server: MisbehavingServe
     with pytest.raises(BudgetClosed):
         fetcher.fetch(server.url("/image/100"), claim_bytes=refuse)
     assert fetcher.fetch(server.url("/image/100"))
-
-
-def test_close_ends_downloads_in_progress(server: MisbehavingServer) -> None:
-    fetcher = Fetcher(settings(download_deadline=60, max_source_bytes=10**7))
-    reading = threading.Event()
-    with ThreadPoolExecutor(1) as threads:
-        download = threads.submit(
-            fetcher.fetch, server.url("/drips-body/"), claim_bytes=lambda _: reading.set()
-        )
-        assert reading.wait(5)
-        fetcher.close()
-        with pytest.raises(FetchError):
-            download.result(timeout=5)
-
-
-def test_a_closed_fetcher_fetches_no_more(server: MisbehavingServer) -> None:
-    fetcher = Fetcher(settings())
-    fetcher.fetch(server.url("/image/1"))
-    fetcher.close()
-    assert failure(fetcher, server.url("/image/1")).kind is ErrorCode.TIMEOUT
 
 
 # Connections that break
@@ -565,63 +493,13 @@ def test_a_truncated_body_over_tls_is_a_connection_error(tls_server: Misbehaving
 
 # The address guard
 
-BLOCKED = [
-    "0.0.0.0",
-    "10.0.0.1",
-    "100.64.0.1",
-    "127.0.0.1",
-    "127.255.255.254",
-    "169.254.169.254",
-    "172.16.0.1",
-    "172.31.255.255",
-    "192.0.0.1",
-    "192.0.2.1",
-    "192.168.1.1",
-    "198.18.0.1",
-    "198.51.100.1",
-    "203.0.113.1",
-    "224.0.0.1",
-    "239.255.255.250",
-    "240.0.0.1",
-    "255.255.255.255",
-    "::",
-    "::1",
-    "::8.8.8.8",
-    "::ffff:8.8.8.8",
-    "::ffff:127.0.0.1",
-    "64:ff9b::8.8.8.8",
-    "64:ff9b::10.0.0.1",
-    "64:ff9b:1::10.0.0.1",
-    "100::1",
-    "2001::1",
-    "2001:2::1",
-    "2001:db8::1",
-    "2002:0808:0808::1",
-    "2002:7f00:0001::1",
-    "3fff::1",
-    "fc00::1",
-    "fd00:ec2::254",
-    "fe80::1",
-    "fec0::1",
-    "ff02::1",
-]
-PUBLIC = ["1.1.1.1", "8.8.8.8", "100.63.255.255", "172.32.0.1", "2606:4700:4700::1111", "2a00:1450:4001::1"]
 
-
-@pytest.mark.parametrize("address", BLOCKED)
-def test_an_address_that_is_not_public_is_not_dialled(
-    fetcher_without_exceptions: Fetcher, address: str
-) -> None:
-    host = f"[{address}]" if ":" in address else address
+@pytest.mark.parametrize("host", ["169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::10.0.0.1]"])
+def test_an_address_that_is_not_public_is_not_dialled(fetcher_without_exceptions: Fetcher, host: str) -> None:
     error = failure(fetcher_without_exceptions, f"http://{host}/image.jpg")
     assert error.kind is ErrorCode.BLOCKED_ADDRESS
     assert not error.transient
     assert "IMAGI_ALLOWED_NETWORKS" in error.message
-
-
-@pytest.mark.parametrize("address", PUBLIC)
-def test_a_public_address_may_be_dialled(address: str) -> None:
-    assert may_dial(address)
 
 
 @pytest.mark.parametrize(
@@ -654,30 +532,6 @@ def test_a_redirect_to_a_blocked_address_is_not_followed(server: MisbehavingServ
         error = failure(fetcher, server.url(f"/redirect-to/302?location={target}"))
     assert error.kind is ErrorCode.BLOCKED_ADDRESS
     assert "169.254.169.254" in error.message
-
-
-@pytest.mark.parametrize(
-    ("address", "networks", "allowed"),
-    [
-        ("10.1.2.3", ["10.0.0.0/8"], True),
-        ("10.1.2.3", ["10.1.2.3/32"], True),
-        ("10.1.2.3", ["192.168.0.0/16"], False),
-        ("fd00::1", ["10.0.0.0/8", "fd00::/8"], True),
-        ("::1", ["::1/128"], True),
-        ("fe80::1%eth0", ["fe80::/10"], True),
-        ("64:ff9b::8.8.8.8", ["64:ff9b::/96"], True),
-        ("64:ff9b::10.0.0.1", ["64:ff9b::/96"], False),
-        ("64:ff9b::10.0.0.1", ["64:ff9b::/96", "10.0.0.0/8"], True),
-        ("2002:7f00:1::1", ["2002::/16"], False),
-        ("2001:0:808:808:0:0:f5ff:fffe", ["2001::/32"], False),
-        ("::ffff:10.0.0.1", ["10.0.0.0/8"], False),
-    ],
-)
-def test_an_allowed_network_lets_its_addresses_through_and_no_embedded_ones(
-    address: str, networks: list[str], allowed: bool
-) -> None:
-    parsed = settings(allowed_networks=",".join(networks)).allowed_networks
-    assert may_dial(address, parsed) is allowed
 
 
 class Resolver:
