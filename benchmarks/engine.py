@@ -13,7 +13,6 @@ import argparse
 import multiprocessing
 import os
 import random
-import resource
 import subprocess
 import tempfile
 import time
@@ -79,12 +78,10 @@ def compare(contestants: dict[str, Callable[[Path], float]], images: int, rounds
             # Each into a folder of its own: ext4 is slow to create files just after others were deleted.
             out = scratch / f"{number}-{name}"
             out.mkdir()
-            before = _cpu_of_this_and_ended_children()
             seconds = run(out)
-            cpu = 1000 * (_cpu_of_this_and_ended_children() - before) / images
             first = first or seconds
             ratios[name].append(first / seconds)
-            print(f"{number} {name:12} {images / seconds:7.1f} images/s {cpu:6.1f} ms CPU an image")
+            print(f"{number} {name:12} {images / seconds:7.1f} images/s")
     for name, values in ratios.items():
         print(f"{name:12} x{median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
 
@@ -172,11 +169,6 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _cpu_of_this_and_ended_children() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 if __name__ == "__main__":

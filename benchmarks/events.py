@@ -3,8 +3,6 @@
 python benchmarks/events.py [--events 500] [--rounds 3]
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 import time

@@ -17,6 +17,7 @@ from imagi_pipeline.supervisor import Program, Supervisor
 MODULE = "imagi_pipeline.definitions"
 LOCATION = "imagi_pipeline"
 CODE_SERVER = ("code-server", "start", "-m", MODULE)
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - only compared
 QUIET = ("--log-level", "warning")
 
 
@@ -51,7 +52,8 @@ def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None])
                 lambda: _answers(host, gateway_port),
             ),
         ]
-        public_url = {variable("public_url"): f"http://{host}:{gateway_port}{MEDIA}"}
+        public_host = "127.0.0.1" if host in EVERY_ADDRESS else host
+        public_url = {variable("public_url"): f"http://{public_host}:{gateway_port}{MEDIA}"}
         Supervisor(programs, {**public_url, **os.environ}).run(on_ready)
 
 
@@ -60,15 +62,17 @@ def _module(name: str, *arguments: str) -> list[str]:
 
 
 def _check_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OSError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+    try:
+        socket.create_server((host, port), family=_family(host)).close()
+    except OSError as error:
+        raise OSError(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
 
 
 def _answers(host: str, port: int) -> bool:
-    with socket.socket() as client:
+    with socket.socket(_family(host)) as client:
         client.settimeout(1)
         return client.connect_ex((host, port)) == 0
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

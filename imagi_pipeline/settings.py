@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imagi_pipeline.core.compress import CompressionSettings
@@ -19,16 +20,17 @@ from imagi_pipeline.core.compress import CompressionSettings
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ENV_PREFIX = "IMAGI_"
-HOME = Path("~/imagi").expanduser()
 
 
 class Settings(BaseSettings):
     """What a user may choose. Raises pydantic's ValidationError, which names the field, on a bad value."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+    )
 
     storage: str = Field(
-        str(HOME),
+        default_factory=lambda: str(default_folder()),
         description="Root of all files: a folder, or any fsspec URL such as s3://bucket/imagi.",
     )
     public_url: str = Field(
@@ -91,10 +93,15 @@ class Settings(BaseSettings):
         256_000_000, ge=1, description="Bytes of source images held in memory at the same time."
     )
     pixels_in_flight: int = Field(
-        200_000_000, ge=1, description="Pixels decoded at the same time, about 8 bytes each."
+        100_000_000,
+        ge=1,
+        description="Pixels decoded at the same time; each takes up to 16 bytes of memory.",
     )
     chunk_size: int = Field(
-        5_000, ge=1, description="Images in one step of a run; steps can be spread over machines."
+        5_000,
+        ge=1,
+        le=30_000,  # SQLite takes 32,766 values in one statement
+        description="Images in one step of a run; steps can be spread over machines.",
     )
     landing_quiet_period: float = Field(
         1.0,
@@ -126,6 +133,11 @@ class Settings(BaseSettings):
         )
 
 
+def default_folder() -> Path:
+    """The folder of the embedded default installation, `~/imagi`."""
+    return Path.home() / "imagi"
+
+
 def variable(field: str) -> str:
     """The environment variable of a field."""
     return ENV_PREFIX + field.upper()
@@ -135,10 +147,8 @@ def settings_table() -> str:
     """All settings as a Markdown table."""
     lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
-        default = field.default
-        if name == "storage":
-            default = "~/imagi"
-        shown = "" if field.default_factory or default in (None, ()) else f"`{default}`"
+        default = "~/imagi" if name == "storage" else field.default
+        shown = "" if default in (None, (), PydanticUndefined) else f"`{default}`"
         lines.append(f"| `{variable(name)}` | {shown} | {field.description} |")
     return "\n".join(lines)
 

@@ -39,13 +39,13 @@ class Supervisor:
         self._stopping = threading.Event()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Start all programs in order, call `on_ready`, and watch until SIGINT or SIGTERM.
+        """Start all programs in order, call `on_ready`, and watch until SIGINT, SIGTERM or SIGHUP.
 
         Raises ProgramDiedError when one ends by itself; the others are stopped before that.
         """
         # A handler of our own, also where SIGINT is ignored, as under a shell's `&`: an ignored signal would
         # be inherited, and Dagster's programs, which turn SIGTERM into SIGINT, would survive both.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: self._stopping.set())
         try:
             for program in self._programs:

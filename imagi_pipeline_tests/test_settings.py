@@ -34,7 +34,7 @@ def test_networks_are_given_as_a_list_with_commas(monkeypatch: pytest.MonkeyPatc
         ("output_format", "bmp"),
         ("allowed_networks", "10.0.0.1/8"),
         ("attempts", "0"),
-        ("preset", ""),
+        ("chunk_size", "40000"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_with_its_name(
@@ -49,3 +49,8 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_name(
 def test_a_public_url_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGI_PUBLIC_URL", "https://cdn.example/media/")
     assert Settings().public_url == "https://cdn.example/media"
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGI_QUALITY", "")
+    assert Settings().quality is None

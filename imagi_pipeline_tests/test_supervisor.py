@@ -48,7 +48,7 @@ def supervisor() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_every_process_although_sigint_was_ignored(
     supervisor: subprocess.Popen[str], number: signal.Signals
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import queue
 import threading
 import time
@@ -18,14 +19,16 @@ from typing import Literal
 
 from imagi_pipeline.core.codec_pool import CodecPool, Thumbnails
 from imagi_pipeline.core.compress import CompressedImage
-from imagi_pipeline.core.errors import ErrorCode, FetchError, ImageError
+from imagi_pipeline.core.errors import ErrorCode, FetchError, ImageError, InternalError, StorageError
 from imagi_pipeline.core.fetch import FetchedImage, Fetcher, retry_delay
 from imagi_pipeline.core.host_schedule import Download, HostSchedule
 from imagi_pipeline.core.store import ImageRecord, Store, image_key
 from imagi_pipeline.settings import Settings
 
-HOST_FAILURE_LIMIT = 32
-"""Failed images in a row, without a single answer, after which a host counts as down for this call."""
+_log = logging.getLogger(__name__)
+
+HOST_PATIENCE = 30.0
+"""Seconds without a single answer to any attempt after which a host counts as down for this call."""
 
 THUMBNAIL_SIDE = 160
 """Pixels of the longer side of a thumbnail."""
@@ -143,7 +146,7 @@ class _Work:
             pixels.release,
         )
         self._fetcher = Fetcher(settings)
-        self._schedule = HostSchedule(urls, settings.connections_per_host, HOST_FAILURE_LIMIT)
+        self._schedule = HostSchedule(urls, settings.connections_per_host, HOST_PATIENCE)
         self._with_thumbnails = {url for url, _ in zip(urls, range(thumbnails), strict=False)}
         self._threads = [
             threading.Thread(target=self._run, name=f"image-{number}", daemon=True)
@@ -183,6 +186,12 @@ class _Work:
                 return self._after_failed_download(download, error)
             except ImageError as error:
                 return _failed(download.url, error)
+            except StorageError:
+                raise
+            except Exception as error:  # noqa: BLE001 - what nobody foresaw costs one image
+                _log.exception("Unforeseen failure of %s", download.url)
+                detail = f"{type(error).__name__}: {error}."
+                return _failed(download.url, InternalError(ErrorCode.INTERNAL_ERROR, detail))
 
     def _attempt(self, download: Download, place: contextlib.ExitStack, memory: Lease) -> ImageResult:
         url, key = download.url, image_key(download.url)
@@ -202,7 +211,7 @@ class _Work:
         if self._schedule.is_down(download.host):
             raise FetchError(
                 ErrorCode.HOST_DOWN,
-                f"Not tried: {HOST_FAILURE_LIMIT} images in a row got no answer from {download.host}.",
+                f"Not tried: {download.host} has given no answer for {HOST_PATIENCE:g} seconds.",
             )
         source = self._fetcher.fetch(
             download.url,
@@ -229,15 +238,15 @@ class _Work:
         return ImageResult(url, key, "ok", record, thumbnails=thumbnails)
 
     def _after_failed_download(self, download: Download, error: FetchError) -> ImageResult | None:
-        delay = retry_delay(error, download.attempt, self._settings)
-        if delay is not None and not self._schedule.is_down(download.host):
-            self._schedule.try_again(download, delay)
-            return None
         if error.kind in NO_ANSWER:
             self._schedule.host_failed(download.host)
         elif error.kind is not ErrorCode.HOST_DOWN:
             self._schedule.host_answered(download.host)
-        return _failed(download.url, error)
+        delay = retry_delay(error, download.attempt, self._settings)
+        if delay is None or self._schedule.is_down(download.host):
+            return _failed(download.url, error)
+        self._schedule.try_again(download, delay)
+        return None
 
 
 def _failed(url: str, error: ImageError) -> ImageResult:

@@ -12,9 +12,11 @@
     │   │     dns_failure  connection_refused  connection_error  tls_error  timeout  http_404
     │   │     http_status  rate_limited  server_error  blocked_address  too_many_redirects
     │   │     bad_redirect  too_large  empty_body
-    │   └── CodecError          the bytes could not be decoded or encoded
-    │         not_an_image  unsupported_format  corrupt_image  too_many_pixels  encoding_failed
-    │         decoder_crashed  decoder_timeout
+    │   ├── CodecError          the bytes could not be decoded or encoded
+    │   │     not_an_image  unsupported_format  corrupt_image  too_many_pixels  encoding_failed
+    │   │     decoder_crashed  decoder_timeout
+    │   └── InternalError       a fault of this program, which cost only this image
+    │         internal_error
     └── StorageError            the storage refused a read or a write: nothing can go on
           storage_failure
 
@@ -78,6 +80,12 @@ class ErrorCode(Enum):
     ENCODING_FAILED = ("encoding_failed", False, "Use another output format for this image.")
     DECODER_CRASHED = ("decoder_crashed", False, "The image breaks the decoder; save it anew.")
     DECODER_TIMEOUT = ("decoder_timeout", False, "Use a simpler image, or raise IMAGI_CODEC_TIMEOUT.")
+
+    INTERNAL_ERROR = (
+        "internal_error",
+        True,
+        "This is a fault of imagi_pipeline: please report it with the log of the run.",
+    )
 
     STORAGE_FAILURE = ("storage_failure", True, "Check the space and permissions of the storage.")
 
@@ -144,6 +152,10 @@ class FetchError(ImageError):
 
 class CodecError(ImageError):
     """The bytes of an image could not be decoded or encoded."""
+
+
+class InternalError(ImageError):
+    """Something that this program did not foresee."""
 
 
 class StorageError(ImagiError):

@@ -24,20 +24,20 @@ class Download:
 class HostSchedule:
     """Hands out downloads, round robin over the hosts, at most `per_host` of a host at the same time.
 
-    A download that is to be tried again later takes no thread while it waits. A host that failed to answer
-    `failure_limit` times in a row, with no answer in between, is down: not worth waiting for.
+    A download that is to be tried again later takes no thread while it waits. A host that has not answered
+    any attempt for `patience` seconds is down: not worth waiting for.
     """
 
-    def __init__(self, urls: Iterable[str], per_host: int, failure_limit: int) -> None:
+    def __init__(self, urls: Iterable[str], per_host: int, patience: float) -> None:
         self._per_host = per_host
-        self._failure_limit = failure_limit
+        self._patience = patience
         self._changed = threading.Condition()
         self._waiting: dict[str, deque[Download]] = {}
         self._turns: deque[str] = deque()  # hosts with something waiting and a free place
         self._active: Counter[str] = Counter()
         self._delayed: list[tuple[float, int, Download]] = []
         self._order = itertools.count()
-        self._failures: Counter[str] = Counter()
+        self._silent_since: dict[str, float] = {}
         self._unfinished = 0
         self._cancelled = False
         for url in urls:
@@ -87,20 +87,24 @@ class HostSchedule:
     def host_answered(self, host: str) -> None:
         """Note that the host is alive."""
         with self._changed:
-            del self._failures[host]
+            self._silent_since.pop(host, None)
 
     def host_failed(self, host: str) -> None:
-        """Note that the host did not answer, all tries of an image included."""
+        """Note that the host did not answer an attempt."""
         with self._changed:
-            self._failures[host] += 1
+            self._silent_since.setdefault(host, time.monotonic())
 
     def is_down(self, host: str) -> bool:
         """Whether the host's images should be given up without trying."""
-        return self._failures[host] >= self._failure_limit
+        since = self._silent_since.get(host)
+        return since is not None and time.monotonic() - since >= self._patience
 
-    def _enqueue(self, download: Download) -> None:
+    def _enqueue(self, download: Download, *, first: bool = False) -> None:
         queue = self._waiting.setdefault(download.host, deque())
-        queue.append(download)
+        if first:
+            queue.appendleft(download)
+        else:
+            queue.append(download)
         if len(queue) == 1 and self._active[download.host] < self._per_host:
             self._turns.append(download.host)
 
@@ -115,7 +119,7 @@ class HostSchedule:
     def _wake_delayed(self) -> None:
         now = time.monotonic()
         while self._delayed and self._delayed[0][0] <= now:
-            self._enqueue(heapq.heappop(self._delayed)[2])
+            self._enqueue(heapq.heappop(self._delayed)[2], first=True)
 
     def _next_wake(self) -> float | None:
         return max(0.0, self._delayed[0][0] - time.monotonic()) if self._delayed else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from imagi_pipeline.core import tables
-from imagi_pipeline.core.store import Store, image_key
+from imagi_pipeline.core.store import Store, image_key, is_image_key
 
 
 def image_urls(store: Store, keys: Iterable[str]) -> dict[str, str]:
@@ -13,9 +13,9 @@ def image_urls(store: Store, keys: Iterable[str]) -> dict[str, str]:
 
     A key that nothing names is left out.
     """
-    wanted = list(keys)
-    urls = {key: record.url for key in wanted if (record := store.read_record(key))}
-    missing = set(wanted) - urls.keys()
+    keys = [key for key in keys if is_image_key(key)]
+    urls = {key: record.url for key in keys if (record := store.read_record(key))}
+    missing = set(keys) - urls.keys()
     for path in store.reference_tables() if missing else ():
         data = store.read(path)
         for url in tables.distinct_urls(tables.from_csv(data)) if data else ():
@@ -24,4 +24,4 @@ def image_urls(store: Store, keys: Iterable[str]) -> dict[str, str]:
                 missing.remove(key)
         if not missing:
             break
-    return {key: urls[key] for key in wanted if key in urls}
+    return {key: urls[key] for key in keys if key in urls}

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from imagi_pipeline.core.store import MANIFEST, RequestManifest, Store, safe_file_name
+from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.store import MANIFEST, RequestManifest, Store, is_request_id
 
 SECONDS_BETWEEN_LOOKS = 0.2
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".crdownload", ".filepart", "~")
@@ -41,6 +42,16 @@ class LandedRequest:
     manifest: RequestManifest
 
 
+@contextlib.contextmanager
+def noting(problems: list[str], path: UPath) -> Iterator[None]:
+    """Add what goes wrong with one entry of the folder to `problems`: it must not hold up the others."""
+    try:
+        yield
+    except (OSError, ValueError, StorageError) as error:
+        readable = str(path).encode("utf-8", "replace").decode()
+        problems.append(f"{readable} cannot be taken: {error}")
+
+
 def is_ignored(name: str) -> bool:
     """Whether a name says that the file is hidden or not complete yet."""
     return name.startswith((".", "~")) or name.lower().endswith(UNFINISHED_SUFFIXES)
@@ -63,23 +74,24 @@ def complete_names(
     )
 
 
-def land_requests(store: Store, quiet_period: float) -> list[LandedRequest]:
-    """Claim the complete files of the landing folder; all requests that lie there now, complete.
+def land_requests(store: Store, quiet_period: float) -> tuple[list[LandedRequest], list[str]]:
+    """Claim the complete files of the landing folder.
 
-    Raises OSError when the folder cannot be read or a file cannot be moved.
+    Returns all requests that lie there now, complete, and what cannot be taken and why. Raises OSError when
+    the landing folder itself cannot be read.
     """
-    landing = store.landing
     if store.is_local:
-        landing.mkdir(parents=True, exist_ok=True)
-    landed = [
-        LandedRequest(_id_in_bucket(path, look), path, RequestManifest(safe_file_name(path.name)))
-        if not store.is_local
-        else _claim(path)
-        for path, look in _complete_files(landing, quiet_period)
-    ]
-    claimed = {request.request_id for request in landed}
-    waiting = (_landed_folder(folder) for folder in _folders(landing) if folder.name not in claimed)
-    return [*landed, *(request for request in waiting if request)]
+        store.landing.mkdir(parents=True, exist_ok=True)
+    requests: list[LandedRequest] = []
+    problems: list[str] = []
+    folders = [path for path in _children(store.landing) if is_request_id(path.name)]
+    for path, look in _complete_files(store.landing, quiet_period):
+        with noting(problems, path):
+            requests.append(_accept(store, path, look))
+    for folder in folders:
+        with noting(problems, folder):
+            requests += _landed_folder(folder)
+    return requests, problems
 
 
 def remove_landed(store: Store, request: LandedRequest) -> None:
@@ -104,32 +116,33 @@ def _complete_files(landing: UPath, quiet_period: float) -> list[tuple[UPath, Lo
 
 def _look(landing: UPath) -> Iterator[tuple[str, Look]]:
     for path in _children(landing):
-        if is_ignored(path.name):
-            continue
         with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
-            if path.is_file():
+            if _is_plain_file(path):
                 stat = path.stat()
                 info = stat.as_info() if hasattr(stat, "as_info") else {}
                 yield path.name, Look(stat.st_size, stat.st_mtime, str(info.get("ETag", "")))
 
 
-def _folders(landing: UPath) -> list[UPath]:
-    return [path for path in _children(landing) if _is_request_id(path.name) and path.is_dir()]
+def _is_plain_file(path: UPath) -> bool:
+    """Whether it is a file that was dropped: a link could lead to any file that this program may read."""
+    return not is_ignored(path.name) and path.is_file() and not path.is_symlink()
 
 
 def _children(folder: UPath) -> list[UPath]:
     try:
         return sorted(folder.iterdir(), key=lambda path: path.name)
-    except FileNotFoundError:  # a bucket has no empty folders
+    except (FileNotFoundError, NotADirectoryError):  # a bucket has no empty folders
         return []
 
 
-def _claim(path: UPath) -> LandedRequest:
+def _accept(store: Store, path: UPath, look: Look) -> LandedRequest:
+    manifest = RequestManifest(path.name)
+    if not store.is_local:
+        return LandedRequest(_id_in_bucket(path, look), path, manifest)
     request_id = str(uuid.uuid4())
     folder = path.parent / request_id
     folder.mkdir()
-    name = safe_file_name(path.name)
-    return LandedRequest(request_id, path.rename(folder / name), RequestManifest(name))
+    return LandedRequest(request_id, path.rename(folder / manifest.name), manifest)
 
 
 def _id_in_bucket(path: UPath, look: Look) -> str:
@@ -137,26 +150,19 @@ def _id_in_bucket(path: UPath, look: Look) -> str:
     return str(uuid.uuid5(REQUEST_NAMESPACE, f"{path}|{look.etag}|{look.size}|{look.changed_at}"))
 
 
-def _landed_folder(folder: UPath) -> LandedRequest | None:
-    files = [path for path in _children(folder) if path.name != MANIFEST and not is_ignored(path.name)]
+def _landed_folder(folder: UPath) -> list[LandedRequest]:
+    files = [path for path in _children(folder) if path.name != MANIFEST and _is_plain_file(path)]
     if not files:
         with contextlib.suppress(OSError):  # a claim that died before its rename leaves it empty
             folder.rmdir()
-        return None
+        return []
     manifest = folder / MANIFEST
     described = (
         RequestManifest.from_json(manifest.read_bytes())
         if manifest.exists()
-        else RequestManifest(safe_file_name(files[0].name))
+        else RequestManifest(files[0].name)
     )
-    return LandedRequest(folder.name, files[0], described)
-
-
-def _is_request_id(name: str) -> bool:
-    try:
-        return str(uuid.UUID(name)) == name
-    except ValueError:
-        return False
+    return [LandedRequest(folder.name, files[0], described)]
 
 
 def _has_writer(path: UPath) -> bool:

@@ -85,8 +85,10 @@ def status_of_run(
         images_failed=_number(tags, IMAGES_FAILED_TAG) or 0,
         bytes_before=_number(tags, BYTES_BEFORE_TAG),
         bytes_after=_number(tags, BYTES_AFTER_TAG),
-        error_code=tags.get(ERROR_CODE_TAG) if failed else None,
-        error=tags.get(ERROR_TAG, "The run failed; its log in the Dagster UI says why.") if failed else None,
+        error_code=(tags.get(ERROR_CODE_TAG) or None) if failed else None,
+        error=(tags.get(ERROR_TAG) or "The run failed; its log in the Dagster UI says why.")
+        if failed
+        else None,
         created=created,
         finished=finished,
     )

@@ -9,7 +9,7 @@
     compressed/<aa>/<key>.json          image records
     reports/<request_id>.csv            the asset compression_report
     results/<request_id>/<name>.csv     the asset enriched_csv
-    work/<run_id>/                      what passes between the steps of a run, while it runs
+    work/<request_id>/<run_id>/         what passes between the steps of a run, while it runs
 
 An image record is written after the image that it describes: where a record is, the image is whole.
 """
@@ -37,6 +37,7 @@ HASH_LENGTH = 16
 MANIFEST = "request.json"
 _TEMPORARY = ".tmp"
 _RECORD = ".json"
+_KEY = re.compile(rf"[a-z0-9_](?:[a-z0-9_-]|\.(?!\.))*-[0-9a-f]{{{HASH_LENGTH}}}")
 
 
 def image_key(url: str) -> str:
@@ -64,9 +65,23 @@ def is_compressed_image(path: str) -> bool:
     return not name.startswith(".") and not name.endswith(_RECORD)
 
 
+def is_request_id(text: str) -> bool:
+    """Whether a text is a request id: a UUID in its usual spelling, and so a safe part of a path."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def is_image_key(text: str) -> bool:
+    """Whether a text has the form of `image_key`, and so is a safe part of a path."""
+    return _KEY.fullmatch(text) is not None
+
+
 def safe_file_name(name: str) -> str:
     """A file name that stays in its folder and on every file system, as close to `name` as can be."""
-    base = re.split(r"[/\\]", name)[-1]
+    readable = name.encode("utf-8", "replace").decode()  # a name in another encoding has surrogates
+    base = re.split(r"[/\\]", readable)[-1]
     clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", base).strip(" .")
     while len(clean.encode()) > 200:
         stem, dot, suffix = clean.rpartition(".")
@@ -76,11 +91,17 @@ def safe_file_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class RequestManifest:
-    """What came with a CSV: its file name, the columns to search, and the base of relative URLs."""
+    """What came with a CSV: its file name, the columns to search, and the base of relative URLs.
+
+    The name is made safe, whoever gave it: it becomes part of paths.
+    """
 
     name: str
     url_columns: tuple[str, ...] = ()
     base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", safe_file_name(self.name))
 
     def to_json(self) -> bytes:
         """The manifest as it lies beside the CSV."""
@@ -88,9 +109,15 @@ class RequestManifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> RequestManifest:
-        """The inverse of `to_json`; unknown keys, of a newer version, are ignored."""
+        """The inverse of `to_json`; unknown keys, of a newer version, are ignored.
+
+        Raises ValueError when it is no such manifest.
+        """
         known = {field.name for field in fields(cls)}
-        values = {key: value for key, value in json.loads(data).items() if key in known}
+        document = json.loads(data)
+        if not (isinstance(document, dict) and isinstance(document.get("name"), str)):
+            raise ValueError(f"{MANIFEST} must be a JSON object with a name")  # noqa: TRY004 - bad data
+        values = {key: value for key, value in document.items() if key in known}
         return cls(**{**values, "url_columns": tuple(values.get("url_columns") or ())})
 
 
@@ -153,9 +180,9 @@ class Store:
         """The enriched CSV of a request."""
         return self.root / "results" / request_id / name
 
-    def work(self, run_id: str) -> UPath:
-        """What passes between the steps of a run; gone once its report is written."""
-        return self.root / "work" / run_id
+    def work(self, request_id: str) -> UPath:
+        """What passes between the steps of the runs of a request, a folder for each run."""
+        return self.root / "work" / request_id
 
     @property
     def compressed(self) -> UPath:
@@ -218,6 +245,8 @@ class Store:
 
     def read_manifest(self, request_id: str) -> RequestManifest | None:
         """The manifest of an accepted request, or None when there is no such request."""
+        if not is_request_id(request_id):
+            return None
         data = self.read(self.uploads / request_id / MANIFEST)
         return None if data is None else RequestManifest.from_json(data)
 

@@ -18,6 +18,7 @@ from imagi_pipeline.core.image_lookup import image_urls
 from imagi_pipeline.core.store import RequestManifest, Store
 from imagi_pipeline.orchestration import metadata
 from imagi_pipeline.orchestration.partitions import (
+    COMPRESSED_IMAGE,
     LINEAGE_ONLY,
     images_partitions_def,
     requests_partitions_def,
@@ -36,7 +37,6 @@ from imagi_pipeline.orchestration.resources import ImagiResource
 from imagi_pipeline.settings import Settings
 
 CONTACT_SHEET_IMAGES = 8
-COMPRESSED_IMAGE = dg.AssetKey("compressed_image")
 COMPRESSION_REPORT = dg.AssetKey("compression_report")
 
 
@@ -129,7 +129,7 @@ def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: l
     tag_end(context, tables.summarize(report))
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
     context.add_output_metadata(metadata.of_report(report, pairs))
-    store.remove_folder(store.work(context.run.run_id))
+    store.remove_folder(store.work(request_id))
 
 
 @dg.graph_asset(
@@ -181,7 +181,7 @@ def _compress(
 ) -> Iterator[ImageResult]:
     """Compress images and report each as it is done."""
     settings = imagi.settings()
-    progress = ImageProgress(context, settings.public_url)
+    progress = ImageProgress(context, settings.public_url, urls)
     try:
         for result in compress_images(urls, imagi.store(), settings, thumbnails=thumbnails):
             progress.add(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from importlib import resources
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import dagster as dg
 
 from imagi_pipeline.core.request_status import JOB_NAME, REQUEST_ID_TAG, RequestStatus, status_of_run
-from imagi_pipeline.settings import HOME
+from imagi_pipeline.settings import default_folder
+
+READY = ".imagi_ready"
+"""The file in DAGSTER_HOME that says that its databases are made."""
 
 
 def furnish_home() -> Path:
@@ -17,15 +21,25 @@ def furnish_home() -> Path:
 
     Raises OSError when the folder cannot be made.
     """
-    home = Path(os.environ.get("DAGSTER_HOME") or HOME / "dagster_home").expanduser().absolute()
+    home = Path(os.environ.get("DAGSTER_HOME") or default_folder() / "dagster_home").expanduser().absolute()
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        packaged = resources.files("imagi_pipeline.orchestration") / "dagster.yaml"
-        temporary = home / f".dagster.yaml.{os.getpid()}"
-        temporary.write_bytes(packaged.read_bytes())
-        temporary.replace(home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
+    if not (home / READY).exists():
+        _furnish(home)
     return home
+
+
+def _furnish(home: Path) -> None:
+    # Dagster makes its databases without a lock, and two processes at once can spoil them.
+    with (home / ".imagi_lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "dagster.yaml").exists():
+            packaged = resources.files("imagi_pipeline.orchestration") / "dagster.yaml"
+            (home / "dagster.yaml").write_bytes(packaged.read_bytes())
+        if not (home / READY).exists():
+            with dg.DagsterInstance.get() as instance:
+                instance.get_runs(limit=1)
+            (home / READY).touch()
 
 
 def open_instance() -> dg.DagsterInstance:

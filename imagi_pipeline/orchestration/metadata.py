@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,8 @@ from imagi_pipeline.core.csv_table import CsvTable
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.store import ImageRecord, RequestManifest, Store
 from imagi_pipeline.core.tables import summarize
+from imagi_pipeline.orchestration.event_batches import CODE_VERSION_TAG, DATA_VERSION_TAG
+from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE
 
 MOST_ROWS = 100
 """Rows of a table in metadata: more would only make the event log long; the files have them all."""
@@ -33,7 +36,7 @@ def of_upload(manifest: RequestManifest, table: CsvTable, references: pd.DataFra
         "references": len(table.references),
         "images": len({reference.url for reference in table.references}),
         "problems": len(problems),
-        "preview": dg.MetadataValue.md(_markdown(references.head(PREVIEW_ROWS))),
+        **_table("preview", references.head(PREVIEW_ROWS)),
         **_table("problem_list", problems[["row", "column", "position", "code", "message"]]),
     }
 
@@ -49,8 +52,8 @@ def of_report(report: pd.DataFrame, pairs: list[dict[str, Any]]) -> Metadata:
         "bytes_before": summary.bytes_before,
         "bytes_after": summary.bytes_after,
         "savings_percent": round(100 * summary.savings, 2),
-        "preview": dg.MetadataValue.md(
-            _markdown(report[["key", "status", "source_bytes", "bytes", "error_code"]].head(PREVIEW_ROWS))
+        **_table(
+            "preview", report[["key", "status", "source_bytes", "bytes", "error_code"]].head(PREVIEW_ROWS)
         ),
         **_table("failures", report[report["status"] == "failed"][["url", "error_code", "error"]]),
     }
@@ -71,7 +74,7 @@ def of_result(path: str, table: CsvTable, enriched: bytes, report: pd.DataFrame)
         "bytes_before": summary.bytes_before,
         "bytes_after": summary.bytes_after,
         "savings_percent": round(100 * summary.savings, 2),
-        "preview": dg.MetadataValue.md("```\n" + "\n".join(line[:500] for line in lines) + "\n```"),
+        "preview": dg.MetadataValue.md(_verbatim("\n".join(line[:500] for line in lines))),
     }
 
 
@@ -82,20 +85,18 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
     """
     url = f"{public_url}/{Store.image_url_path(key, record)}"
     return dg.AssetMaterialization(
-        asset_key="compressed_image",
+        asset_key=COMPRESSED_IMAGE,
         partition=key,
         metadata={
             "source_url": dg.MetadataValue.url(record.url),
             "url": dg.MetadataValue.url(url),
             "bytes_before": record.source_bytes,
             "bytes_after": record.bytes,
-            "savings_percent": round(100 * (1 - record.bytes / record.source_bytes), 2),
             "dimensions": f"{record.source_width}x{record.source_height} -> {record.width}x{record.height}",
-            "format": f"{record.source_format} -> {record.format}",
-            "kept_source": record.kept_source,
-            "preview": dg.MetadataValue.md(f"[![{key}]({url})]({url})"),
+            "format": f"{record.source_format} -> {record.format}{' (kept)' if record.kept_source else ''}",
+            "preview": dg.MetadataValue.md(f"![{key}]({url})"),
         },
-        tags={"dagster/code_version": record.settings, "dagster/data_version": record.data_version},
+        tags={CODE_VERSION_TAG: record.settings, DATA_VERSION_TAG: record.data_version},
     )
 
 
@@ -121,15 +122,17 @@ def _contact_sheet(pairs: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _markdown(frame: pd.DataFrame) -> str:
-    escaped = frame.astype(object).fillna("").astype(str).replace({r"\|": r"\\|", r"\s+": " "}, regex=True)
-    return escaped.to_markdown(index=False)
+def _verbatim(text: str) -> str:
+    """A text as a Markdown block that nothing in the text can end."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
 
 
 def _table(name: str, frame: pd.DataFrame) -> Metadata:
     """The first rows as a table of the UI; nothing when there are none."""
     if frame.empty:
         return {}
-    rows = frame.head(MOST_ROWS).astype(str).itertuples(index=False)
+    rows = frame.head(MOST_ROWS).astype(object).fillna("").astype(str).itertuples(index=False)
     records = [dg.TableRecord(dict(zip(frame.columns, row, strict=True))) for row in rows]
     return {name: dg.MetadataValue.table(records)}

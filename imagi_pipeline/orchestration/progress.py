@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import dagster as dg
 
@@ -22,8 +23,8 @@ from imagi_pipeline.core.request_status import (
 from imagi_pipeline.core.store import image_key
 from imagi_pipeline.core.tables import ReportSummary
 from imagi_pipeline.orchestration import metadata
-from imagi_pipeline.orchestration.event_batches import report_materializations
-from imagi_pipeline.orchestration.partitions import images_partitions_def
+from imagi_pipeline.orchestration.event_batches import report_materializations, reported_data_versions
+from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, images_partitions_def
 
 SECONDS_BETWEEN_FLUSHES = 1.0
 MOST_EVENTS_IN_A_BATCH = 500
@@ -33,8 +34,12 @@ Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 def tag_request(context: Context, request_id: str, file: str) -> None:
-    """Name the request and its file on the run, which a run launched from the UI lacks."""
-    _tag(context, {REQUEST_ID_TAG: request_id, FILE_TAG: file})
+    """Name the request and its file on the run, which a run launched from the UI lacks.
+
+    A re-tried run comes with the tags of the run before it: the error of that one is not its own.
+    """
+    old = {name: "" for name in (ERROR_CODE_TAG, ERROR_TAG) if context.run.tags.get(name)}
+    _tag(context, {REQUEST_ID_TAG: request_id, FILE_TAG: file, **old})
 
 
 def tag_rows(context: Context, rows: int) -> None:
@@ -87,11 +92,15 @@ def tag_error(context: dg.HookContext) -> None:
 
 
 class ImageProgress:
-    """Reports images as they finish: about once a second their events in one batch, and the run's counts."""
+    """Reports images as they finish: about once a second their events in one batch, and the run's counts.
 
-    def __init__(self, context: Context, public_url: str) -> None:
+    An image that is reused and known to Dagster as it is has no event: nothing was made.
+    """
+
+    def __init__(self, context: Context, public_url: str, urls: Sequence[str]) -> None:
         self._context = context
         self._public_url = public_url
+        self._urls = urls
         self._events: list[dg.AssetMaterialization] = []
         self._done = self._failed = 0
         self._flushed_at = time.monotonic()
@@ -99,15 +108,25 @@ class ImageProgress:
     def add(self, result: ImageResult) -> None:
         """Count an image, and report it unless it failed."""
         self._done += 1
-        if result.record:
+        is_known = result.status == "reused" and self._is_known(result)
+        if result.record and not is_known:
             self._events.append(metadata.materialization(result.key, result.record, self._public_url))
-        else:
-            self._failed += 1
+        self._failed += result.status == "failed"
         if (
             len(self._events) >= MOST_EVENTS_IN_A_BATCH
             or time.monotonic() - self._flushed_at >= SECONDS_BETWEEN_FLUSHES
         ):
             self.flush()
+
+    def _is_known(self, result: ImageResult) -> bool:
+        # A run that died may have stored an image and not reported it.
+        assert result.record is not None
+        return self._known_versions.get(result.key) == result.record.data_version
+
+    @cached_property
+    def _known_versions(self) -> dict[str, str]:
+        keys = [image_key(url) for url in self._urls]
+        return reported_data_versions(self._context.instance, COMPRESSED_IMAGE, keys)
 
     def flush(self) -> None:
         """Write what has not been written yet."""

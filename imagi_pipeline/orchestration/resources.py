@@ -26,7 +26,7 @@ class ImagiResource(dg.ConfigurableResource[Any]):
     @classmethod
     def from_environment(cls) -> Self:
         """Every setting whose environment variable is set, read anew at the start of each run."""
-        names = [name for name in Settings.model_fields if variable(name) in os.environ]
+        names = [name for name in Settings.model_fields if os.environ.get(variable(name))]
         return cls(overrides={name: dg.EnvVar(variable(name)) for name in names})
 
     @contextmanager
@@ -56,18 +56,18 @@ class ChunkIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Keep what a step returned, until the report is written."""
         store = self.imagi.store()
-        store.write(_place(store, context), json.dumps(obj).encode())
+        store.write(_place(store, context.partition_key, context), json.dumps(obj).encode())
 
     def load_input(self, context: dg.InputContext) -> Any:
         """What the step upstream returned."""
         assert context.upstream_output is not None
         store = self.imagi.store()
-        data = store.read(_place(store, context.upstream_output))
+        data = store.read(_place(store, context.partition_key, context.upstream_output))
         if data is None:
             raise dg.Failure("The outcome of an earlier step is gone. Run the whole job again.")
         return json.loads(data)
 
 
-def _place(store: Store, context: dg.OutputContext) -> UPath:
-    run_id, *parts = context.get_identifier()
-    return store.work(run_id) / ("-".join(parts) + ".json")
+def _place(store: Store, request_id: str, output: dg.OutputContext) -> UPath:
+    run_id, *parts = output.get_identifier()
+    return store.work(request_id) / run_id / ("-".join(parts) + ".json")

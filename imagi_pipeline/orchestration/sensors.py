@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from imagi_pipeline.core.landing import LandedRequest, land_requests, remove_landed
+from imagi_pipeline.core.landing import LandedRequest, land_requests, noting, remove_landed
 from imagi_pipeline.core.request_status import FILE_TAG, REQUEST_ID_TAG
 from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
@@ -19,15 +19,19 @@ def landing_folder_sensor(
     lost, and the run key keeps it from being launched twice.
     """
     store = imagi.store()
-    landed = land_requests(store, imagi.settings().landing_quiet_period)
-    new = [request for request in landed if not _has_run(context.instance, request.request_id)]
+    landed, problems = land_requests(store, imagi.settings().landing_quiet_period)
+    new: list[LandedRequest] = []
     for request in landed:
-        if request in new:
-            store.write_upload(request.request_id, request.manifest, request.file.read_bytes())
-        else:
-            remove_landed(store, request)
+        with noting(problems, request.file):
+            if _has_run(context.instance, request.request_id):
+                remove_landed(store, request)
+            else:
+                store.write_upload(request.request_id, request.manifest, request.file.read_bytes())
+                new.append(request)
+    for problem in problems:
+        context.log.warning(problem)
     if not new:
-        return dg.SkipReason(f"No new CSV in {store.landing}.")
+        return dg.SkipReason("\n".join(problems) or f"No new CSV in {store.landing}.")
     return dg.SensorResult(
         run_requests=[_run_request(request) for request in new],
         dynamic_partitions_requests=[

@@ -194,6 +194,7 @@ def test_a_non_authoritative_answer_is_an_image(server: MisbehavingServer, fetch
         ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
         ("soon", None),
         ("-3", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(

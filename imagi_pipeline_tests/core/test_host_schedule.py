@@ -14,13 +14,13 @@ def take(schedule: HostSchedule) -> Download:
 
 def test_hosts_take_turns() -> None:
     urls = [f"http://a/{number}" for number in range(3)] + [f"http://b/{number}" for number in range(3)]
-    schedule = HostSchedule(urls, per_host=3, failure_limit=9)
+    schedule = HostSchedule(urls, per_host=3, patience=9)
 
     assert [take(schedule).host for _ in urls] == ["a", "b", "a", "b", "a", "b"]
 
 
 def test_no_host_gets_more_downloads_at_once_than_its_limit() -> None:
-    schedule = HostSchedule(["http://a/1", "http://a/2", "http://b/1"], per_host=1, failure_limit=9)
+    schedule = HostSchedule(["http://a/1", "http://a/2", "http://b/1"], per_host=1, patience=9)
     first, second = take(schedule), take(schedule)
     assert {first.host, second.host} == {"a", "b"}
 
@@ -42,7 +42,7 @@ def test_no_host_gets_more_downloads_at_once_than_its_limit() -> None:
 
 
 def test_a_download_is_handed_out_again_after_its_delay_and_counts_its_attempts() -> None:
-    schedule = HostSchedule(["http://a/1"], per_host=1, failure_limit=9)
+    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
     download = take(schedule)
     schedule.downloaded(download)
     before = time.monotonic()
@@ -55,7 +55,7 @@ def test_a_download_is_handed_out_again_after_its_delay_and_counts_its_attempts(
 
 
 def test_all_threads_are_released_when_the_last_image_is_finished() -> None:
-    schedule = HostSchedule(["http://a/1"], per_host=1, failure_limit=9)
+    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
     take(schedule)
     threads = [threading.Thread(target=schedule.take) for _ in range(4)]
     for thread in threads:
@@ -66,18 +66,33 @@ def test_all_threads_are_released_when_the_last_image_is_finished() -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_a_host_is_down_only_after_failures_in_a_row() -> None:
-    schedule = HostSchedule([], per_host=1, failure_limit=2)
-    schedule.host_failed("a")
-    schedule.host_answered("a")
+def test_a_host_is_down_once_it_has_been_silent_for_long_enough() -> None:
+    schedule = HostSchedule([], per_host=1, patience=0.05)
     schedule.host_failed("a")
     assert not schedule.is_down("a")
-    schedule.host_failed("a")
+    time.sleep(0.06)
     assert schedule.is_down("a")
     assert not schedule.is_down("b")
 
 
+def test_a_host_that_answers_now_and_then_is_not_down() -> None:
+    schedule = HostSchedule([], per_host=1, patience=0.05)
+    schedule.host_failed("a")
+    time.sleep(0.06)
+    schedule.host_answered("a")
+    schedule.host_failed("a")
+    assert not schedule.is_down("a")
+
+
+def test_a_download_that_is_tried_again_goes_before_those_not_tried_yet() -> None:
+    schedule = HostSchedule(["http://a/1", "http://a/2"], per_host=1, patience=9)
+    first = take(schedule)
+    schedule.try_again(first, 0)
+    schedule.downloaded(first)
+    assert take(schedule).url == "http://a/1"
+
+
 def test_nothing_is_handed_out_after_a_cancel() -> None:
-    schedule = HostSchedule(["http://a/1"], per_host=1, failure_limit=9)
+    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
     schedule.cancel()
     assert schedule.take() is None

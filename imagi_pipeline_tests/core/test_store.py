@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.store import ImageRecord, RequestManifest, Store, image_key, safe_file_name
 
+REQUEST = "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"
+
 
 def record(key: str, size: int = 3) -> ImageRecord:
     return ImageRecord(
@@ -76,6 +78,7 @@ def test_a_file_name_stays_in_its_folder(name: str) -> None:
         ("C:\\shop\\list.csv", "list.csv"),
         ("..", "upload.csv"),
         ("a\x00b.csv", "a_b.csv"),
+        ("caf\udce9.csv", "caf_.csv"),
     ],
 )
 def test_a_file_name_is_kept_as_far_as_is_safe(name: str, safe: str) -> None:
@@ -122,10 +125,20 @@ def test_a_storage_that_refuses_says_where_and_why(tmp_path: Path) -> None:
 
 def test_an_upload_comes_back_as_it_was(store: Store) -> None:
     manifest = RequestManifest("a.csv", ("Images",), "https://host/")
-    store.write_upload("id", manifest, b"\xff\x00raw")
-    assert store.read_manifest("id") == manifest
-    assert store.read_upload("id", manifest) == b"\xff\x00raw"
-    assert store.read_manifest("other") is None
+    store.write_upload(REQUEST, manifest, b"\xff\x00raw")
+    assert store.read_manifest(REQUEST) == manifest
+    assert store.read_upload(REQUEST, manifest) == b"\xff\x00raw"
+    assert store.read_manifest("../" + REQUEST) is None
+
+
+def test_a_manifest_cannot_name_a_file_elsewhere() -> None:
+    assert RequestManifest.from_json(b'{"name": "../../../escaped.txt"}').name == "escaped.txt"
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b'"x"', b"{}", b'{"name": 1}', b"\xff"])
+def test_a_broken_manifest_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
+        RequestManifest.from_json(text)
 
 
 def test_a_manifest_of_a_newer_version_is_read() -> None:
@@ -137,9 +150,9 @@ def test_the_storage_may_be_any_fsspec_url() -> None:
     store = Store("memory://imagi-store-test")
     key = image_key("http://a/shoe.jpg")
     store.write_image(key, record(key), b"abc")
-    store.write_upload("id", RequestManifest("a.csv"), b"x")
+    store.write_upload(REQUEST, RequestManifest("a.csv"), b"x")
     assert store.read_record(key) == record(key)
-    assert store.read_manifest("id") == RequestManifest("a.csv")
-    store.remove_folder(store.uploads / "id")
-    assert store.read_manifest("id") is None
-    store.remove_folder(store.uploads / "id")
+    assert store.read_manifest(REQUEST) == RequestManifest("a.csv")
+    store.remove_folder(store.uploads / REQUEST)
+    assert store.read_manifest(REQUEST) is None
+    store.remove_folder(store.uploads / REQUEST)

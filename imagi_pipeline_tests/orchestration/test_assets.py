@@ -8,7 +8,9 @@ import dagster as dg
 import pytest
 
 from imagi_pipeline.core import tables
+from imagi_pipeline.core.engine import compress_images
 from imagi_pipeline.core.store import RequestManifest, image_key
+from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.orchestration.conftest import Installation
 
@@ -88,6 +90,18 @@ def test_an_image_of_two_requests_is_one_image(installation: Installation, image
     assert image_host.asked["/a.jpg"] == 1
     report = installation.metadata("compression_report", second.request_id)
     assert (report["compressed"], report["reused"]) == (0, 1)
+    reported = materializations(installation, str(second.run_id))
+    assert not [event for event in reported if event.get_dagster_event().asset_key == IMAGES]
+
+
+def test_an_image_that_was_stored_by_a_run_that_died_is_reported_by_the_next(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    urls = image_host.add("a.jpg")
+    list(compress_images(urls, installation.store, Settings()))
+    installation.process(csv_of(urls))
+    assert image_host.asked["/a.jpg"] == 1
+    assert installation.instance.get_materialized_partitions(IMAGES) == {image_key(urls[0])}
 
 
 def test_the_report_shows_savings_failures_and_pictures(
