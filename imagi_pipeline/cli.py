@@ -20,7 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from imagi_pipeline.core.errors import ImagiError
-from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus
+from imagi_pipeline.core.request_status import (
+    COMPLETED,
+    FAILED,
+    IN_QUEUE,
+    INTERRUPTED,
+    RequestStatus,
+)
 from imagi_pipeline.settings import Settings, variable
 
 if TYPE_CHECKING:
@@ -36,6 +42,8 @@ out = Console()
 err = Console(stderr=True)
 
 MOST_SHOWN = 20
+EXIT_CODE_OF_INTERRUPT = 130
+"""128 and the number of SIGINT, as shells have it."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ColumnOption = Annotated[
@@ -43,8 +51,10 @@ ColumnOption = Annotated[
     typer.Option("--url-column", help="Search only this column (name or number); may be repeated."),
 ]
 BaseOption = Annotated[str | None, typer.Option("--base-url", help="What relative URLs are relative to.")]
-GatewayPort = Annotated[int, typer.Option(help="Port of the gateway, which serves the images.")]
-CsvArgument = Annotated[Path, typer.Argument(help="The CSV.", exists=True, dir_okay=False, readable=True)]
+GatewayPort = Annotated[
+    int, typer.Option(min=1, max=65535, help="Port of the gateway, which serves the images.")
+]
+CsvArgument = Annotated[Path, typer.Argument(help="The CSV.")]
 
 
 @app.command()
@@ -59,7 +69,7 @@ def process(
     as_json: JsonOption = False,
 ) -> None:
     """Process a CSV here and now: the whole Dagster job in this process, no daemon needed."""
-    with _plain_errors():
+    with _plain_errors(as_json):
         document = process_file(file, output, tuple(url_column or ()), base_url, verbose=verbose)
         _print_processed(document, as_json)
 
@@ -74,7 +84,7 @@ def inspect(
     """Show what would be done with a CSV, without any network."""
     from imagi_pipeline.core.csv_table import read_csv
 
-    with _plain_errors():
+    with _plain_errors(as_json):
         table = read_csv(file.read_bytes(), url_columns=tuple(url_column or ()), base_url=base_url)
     if as_json:
         _print_json(_inspection(table))
@@ -92,10 +102,10 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Tell how far a request is."""
-    with _plain_errors():
+    with _plain_errors(as_json):
         found = _status_over_graphql(url, request_id) if url else _status_here(request_id)
     if found is None:
-        _fail(f"There is no request {request_id}.")
+        _fail(f"There is no request {request_id}.", as_json)
     if as_json:
         _print_json(asdict(found))
     else:
@@ -105,7 +115,7 @@ def status(
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address of the Dagster UI.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     gateway_port: GatewayPort = 8000,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,7 +125,7 @@ def serve(
     from imagi_pipeline.serve import serve as run_service
     from imagi_pipeline.supervisor import ProgramDiedError
 
-    with _plain_errors():
+    with _plain_errors(as_json):
         home, store = furnish_home(), Store(Settings().storage)
         if store.is_local:
             store.landing.mkdir(parents=True, exist_ok=True)
@@ -136,13 +146,14 @@ def serve(
         try:
             run_service(host, port, gateway_port, on_ready)
         except ProgramDiedError as error:
-            _fail(str(error))
+            _fail(str(error), as_json)
 
 
 @app.command()
 def gateway(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: GatewayPort = 8000,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve the compressed images of a local storage over HTTP."""
     import uvicorn
@@ -150,8 +161,11 @@ def gateway(
     from imagi_pipeline.core.store import Store
     from imagi_pipeline.gateway.app import build_app
 
-    with _plain_errors():
-        uvicorn.run(build_app(Store(Settings().storage)), host=host, port=port, log_level="warning")
+    with _plain_errors(as_json):
+        app_of_store = build_app(Store(Settings().storage))
+        if as_json:
+            _print_json({"gateway": f"http://{host}:{port}"})
+        uvicorn.run(app_of_store, host=host, port=port, log_level="warning")
 
 
 @app.command()
@@ -159,7 +173,7 @@ def home(as_json: JsonOption = False) -> None:
     """Make DAGSTER_HOME ready for Dagster's own commands, and print it."""
     from imagi_pipeline.orchestration.instance import furnish_home
 
-    with _plain_errors():
+    with _plain_errors(as_json):
         folder = str(furnish_home())
     if as_json:
         _print_json({"dagster_home": folder})
@@ -172,7 +186,7 @@ def demo(as_json: JsonOption = False) -> None:
     """Process a sample CSV whose images are served on loopback: no internet needed."""
     from imagi_pipeline.demo import sample
 
-    with _plain_errors(), sample() as file:
+    with _plain_errors(as_json), sample() as file:
         document = process_file(file, None, (), None, verbose=False)
         _print_processed(document, as_json)
 
@@ -181,14 +195,17 @@ def process_file(
     file: Path, output: Path | None, url_columns: tuple[str, ...], base_url: str | None, *, verbose: bool
 ) -> dict[str, Any]:
     """Run the job on a file; what became of it as one document. Raises ImagiError when the storage fails."""
-    from imagi_pipeline.core.store import RequestManifest, Store, safe_file_name
+    from imagi_pipeline.core.store import RequestManifest, Store
     from imagi_pipeline.definitions import defs
     from imagi_pipeline.orchestration.instance import open_instance, request_status
     from imagi_pipeline.orchestration.local_run import run_request
 
     store, request_id = Store(Settings().storage), str(uuid.uuid4())
-    manifest = RequestManifest(safe_file_name(file.name), url_columns, base_url)
-    store.write_upload(request_id, manifest, file.read_bytes())
+    manifest = RequestManifest(file.name, url_columns, base_url)
+    data = file.read_bytes()
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+    store.write_upload(request_id, manifest, data)
     with open_instance() as instance:
         with _progress_bar(lambda: request_status(instance, request_id)):
             run_request(defs, instance, request_id, manifest, verbose=verbose)
@@ -204,7 +221,6 @@ def _results(store: Any, request_id: str, name: str, output: Path | None) -> dic
     result, report = store.result(request_id, name), store.report(request_id)
     document: dict[str, Any] = {"result": str(result), "report": str(report), "copies": []}
     if output:
-        output.mkdir(parents=True, exist_ok=True)
         stem = Path(name).stem
         # Never the name of the input, which may lie in the same folder.
         for source, copy in ((result, f"{stem}_enriched.csv"), (report, f"{stem}_report.csv")):
@@ -248,7 +264,7 @@ def _progress_bar(look: Callable[[], RequestStatus | None]) -> Iterator[None]:
 
 
 def _status_here(request_id: str) -> RequestStatus | None:
-    from imagi_pipeline.core.store import Store
+    from imagi_pipeline.core.store import Store, is_request_id
     from imagi_pipeline.orchestration.instance import open_instance, request_status
 
     with open_instance() as instance:
@@ -256,8 +272,12 @@ def _status_here(request_id: str) -> RequestStatus | None:
     if found:
         return found
     store = Store(Settings().storage)
-    waiting = store.read_manifest(request_id) or (store.landing / request_id).exists()
-    return RequestStatus(request_id, IN_QUEUE) if waiting else None
+    if is_request_id(request_id) and (store.landing / request_id).exists():
+        return RequestStatus(request_id, IN_QUEUE)
+    if manifest := store.read_manifest(request_id):
+        lost = "It was interrupted before its run began: hand the file in again."
+        return RequestStatus(request_id, FAILED, manifest.name, error_code=INTERRUPTED, error=lost)
+    return None
 
 
 def _status_over_graphql(url: str, request_id: str) -> RequestStatus | None:
@@ -310,7 +330,9 @@ def _print_processed(document: dict[str, Any], as_json: bool) -> None:
     if as_json:
         _print_json(document)
     if document["status"] != COMPLETED:
-        _fail(document["error"] or f"The request was {document['status']}.")
+        interrupted = document["error_code"] == INTERRUPTED
+        err.print(f"imagi: {document['error']}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_CODE_OF_INTERRUPT if interrupted else 1)
     if as_json:
         return
     _print_status(RequestStatus(**{name: document[name] for name in RequestStatus.__dataclass_fields__}))
@@ -345,21 +367,23 @@ def _print_json(document: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(as_json: bool) -> Iterator[None]:
     """Turn what a user can mend into one line on stderr and exit code 1."""
     try:
         yield
     except ImagiError as error:
-        _fail(error.message)
+        _fail(error.message, as_json)
     except ValidationError as error:
         if error.title != Settings.__name__:
             raise
         first = error.errors()[0]
-        _fail(f"{variable(str(first['loc'][0]))}: {first['msg']} (given: {first['input']!r})")
+        _fail(f"{variable(str(first['loc'][0]))}: {first['msg']} (given: {first['input']!r})", as_json)
     except OSError as error:
-        _fail(str(error))
+        _fail(str(error), as_json)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, as_json: bool, exit_code: int = 1) -> NoReturn:
+    if as_json:
+        _print_json({"error": message})
     err.print(f"imagi: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(exit_code)

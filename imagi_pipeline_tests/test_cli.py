@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -80,6 +81,7 @@ def test_a_csv_without_images_fails_with_one_plain_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     (line,) = done.stderr.strip().splitlines()
     assert "names no image" in line
+    assert "Traceback" not in done.stderr
 
     answer = imagi("process", path, "--json")
     assert answer.returncode == 1
@@ -130,8 +132,52 @@ def test_inspect_of_a_workbook_says_what_it_is(tmp_path: Path) -> None:
 def test_an_unknown_request_is_an_error() -> None:
     done = imagi("status", "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77", "--json")
     assert done.returncode == 1
-    assert done.stdout == ""
+    assert document(done) == {"error": "There is no request 0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77."}
     assert "no request 0b8e7a54" in done.stderr
+    assert imagi("status", "../landing").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["process", "missing.csv"], "No such file"),
+        (["process", "."], "Is a directory"),
+        (["inspect", "missing.csv"], "No such file"),
+        (["serve", "--host", "256.1.1.1"], "256.1.1.1"),
+    ],
+)
+def test_a_wrong_argument_is_one_plain_line_and_one_document(arguments: list[str], words: str) -> None:
+    done = imagi(*arguments, "--json")
+    assert done.returncode == 1
+    assert words in document(done)["error"]
+    (line,) = done.stderr.strip().splitlines()
+    assert words in line
+
+
+@pytest.mark.parametrize("storage", ["bogus://x", "s3://bucket/x"])
+def test_a_storage_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+    if storage.startswith("s3") and importlib.util.find_spec("s3fs"):
+        pytest.skip("s3fs is installed")
+    monkeypatch.setenv("IMAGI_STORAGE", storage)
+    done = imagi("status", "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77")
+    assert done.returncode == 1
+    assert storage in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_output_folder_that_cannot_be_made_is_told_before_the_work(
+    products: Path, image_host: ImageHost
+) -> None:
+    done = imagi("process", products, "--output", products)
+    assert done.returncode == 1
+    assert "File exists" in done.stderr
+    assert not image_host.asked
+
+
+def test_two_commands_at_once_on_an_empty_machine_both_work() -> None:
+    arguments = [*IMAGI, "status", "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"]
+    both = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert ["no request" in process.communicate(timeout=60)[1] for process in both] == [True, True]
 
 
 def test_a_dagster_that_is_down_is_an_error() -> None:
@@ -197,8 +243,9 @@ def test_an_interrupted_process_says_so_and_leaves_nothing_behind(
         started = descendants(process.pid)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert json.loads(output)["status"] in ("cancelled", "failed")
+    assert process.returncode == 130
+    answer = json.loads(output)
+    assert (answer["status"], answer["error_code"]) == ("failed", "interrupted")
     assert not alive(started)
 
 

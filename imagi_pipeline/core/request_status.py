@@ -18,6 +18,9 @@ BYTES_AFTER_TAG = "imagi/bytes_after"
 ERROR_CODE_TAG = "imagi/error_code"
 ERROR_TAG = "imagi/error"
 
+INTERRUPTED = "interrupted"
+"""The error code of a request that was stopped by a signal."""
+
 IN_QUEUE, PROCESSING, COMPLETED, FAILED, CANCELLED = (
     "In queue",
     "processing",

@@ -152,8 +152,12 @@ class Store:
     """The files below one root: a local folder or any fsspec URL. StorageError tells where it fails."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        path = UPath(root)
-        self.is_local = path.protocol in ("", "file", "local")
+        try:
+            path = UPath(root)
+            self.is_local = path.protocol in ("", "file", "local")
+            path.fs  # noqa: B018 - a package that is missing for this protocol is found out now
+        except (ImportError, ValueError) as error:
+            raise StorageError(ErrorCode.STORAGE_FAILURE, f"Cannot use {root}: {error}.") from error
         self.root: UPath = UPath(Path(path.path).expanduser().absolute()) if self.is_local else path
 
     # -- places

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
-from imagi_pipeline.core.request_status import FILE_TAG, JOB_NAME, REQUEST_ID_TAG
+from imagi_pipeline.core.request_status import (
+    ERROR_CODE_TAG,
+    ERROR_TAG,
+    FILE_TAG,
+    INTERRUPTED,
+    JOB_NAME,
+    REQUEST_ID_TAG,
+)
 from imagi_pipeline.core.store import RequestManifest
 from imagi_pipeline.orchestration.jobs import console_log_level
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
@@ -35,4 +43,12 @@ def run_request(
         run_config=console_log_level("DEBUG" if verbose else "CRITICAL"),
         raise_on_error=False,
     )
+    interrupted = any(
+        error.cls_name == DagsterExecutionInterruptedError.__name__
+        for event in result.get_step_failure_events()
+        if (error := event.step_failure_data.error)
+    )
+    if interrupted:  # the failure hook does not run then
+        message = "Interrupted. Run the same command again: what is compressed is not fetched again."
+        instance.add_run_tags(result.run_id, {ERROR_CODE_TAG: INTERRUPTED, ERROR_TAG: message})
     return result.success

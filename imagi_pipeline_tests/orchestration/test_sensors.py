@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -169,6 +170,52 @@ def test_a_claim_that_was_cut_off_before_its_move_loses_nothing(
     drop(landing, "shop.csv")
     assert len(look(installation)) == 1
     assert [path.name for path in landing.iterdir()] != ["shop.csv"]
+
+
+def break_manifest(folder: Path) -> None:
+    (folder / "request.json").write_text("{")
+
+
+def nest_folder(folder: Path) -> None:
+    (folder / "shop.csv").unlink()
+    (folder / "folder").mkdir()
+
+
+@pytest.mark.parametrize("spoil", [break_manifest, nest_folder])
+def test_a_request_folder_that_is_broken_holds_up_nothing_else(
+    installation: Installation, landing: Path, spoil: Callable[[Path], None]
+) -> None:
+    folder = landing / "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"
+    folder.mkdir()
+    drop(folder, "shop.csv")
+    spoil(folder)
+    drop(landing, "good.csv")
+    (request,) = look(installation)
+    assert request.tags["imagi/file"] == "good.csv"
+    assert folder.exists()
+
+
+def test_a_link_is_not_followed(installation: Installation, landing: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("Images\nhttp://a/1.jpg\n")
+    (landing / "link.csv").symlink_to(tmp_path / "secret")
+    drop(landing, "good.csv")
+    (request,) = look(installation)
+    assert request.tags["imagi/file"] == "good.csv"
+
+
+def test_a_name_in_another_encoding_is_made_readable(installation: Installation, landing: Path) -> None:
+    drop(landing, os.fsdecode(b"caf\xe9.csv"))
+    (request,) = look(installation)
+    assert request.tags["imagi/file"] == "caf_.csv"
+
+
+def test_a_manifest_cannot_write_outside_of_the_storage(installation: Installation, landing: Path) -> None:
+    folder = landing / "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"
+    folder.mkdir()
+    drop(folder, "shop.csv")
+    (folder / "request.json").write_text('{"name": "../../../escaped.csv"}')
+    (request,) = look(installation)
+    assert (installation.store.uploads / str(request.run_key) / "escaped.csv").exists()
 
 
 def test_a_landing_folder_that_does_not_exist_yet_is_made(installation: Installation) -> None:
