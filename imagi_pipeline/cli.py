@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import csv
 import sys
-import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from upath import UPath
 
-from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.request_status import (
     COMPLETED,
     FAILED,
@@ -27,10 +20,24 @@ from imagi_pipeline.core.request_status import (
     INTERRUPTED,
     RequestStatus,
 )
-from imagi_pipeline.settings import Settings, variable
+from imagi_pipeline.settings import Settings
+from imagi_pipeline.terminal import (
+    MOST_SHOWN,
+    err,
+    fail,
+    plain_errors,
+    print_error,
+    print_facts,
+    print_json,
+    print_lines,
+    print_rows,
+    print_status,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from imagi_pipeline.core.csv_table import CsvTable
+    from imagi_pipeline.core.store import RequestManifest, Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,12 +45,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A CSV of image URLs in, the same CSV with the URLs of compressed copies out.",
 )
-out = Console()
-err = Console(stderr=True)
 
-MOST_SHOWN = 20
 EXIT_CODE_OF_INTERRUPT = 130
 """128 and the number of SIGINT, as shells have it."""
+
+FAILURES_SHOWN = 3
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ColumnOption = Annotated[
@@ -69,7 +75,7 @@ def process(
     as_json: JsonOption = False,
 ) -> None:
     """Process a CSV here and now: the whole Dagster job in this process, no daemon needed."""
-    with _plain_errors(as_json):
+    with plain_errors(as_json):
         document = process_file(file, output, tuple(url_column or ()), base_url, verbose=verbose)
         _print_processed(document, as_json)
 
@@ -84,32 +90,37 @@ def inspect(
     """Show what would be done with a CSV, without any network."""
     from imagi_pipeline.core.csv_table import read_csv
 
-    with _plain_errors(as_json):
+    with plain_errors(as_json):
         table = read_csv(file.read_bytes(), url_columns=tuple(url_column or ()), base_url=base_url)
     if as_json:
-        _print_json(_inspection(table))
+        print_json(_inspection(table))
     else:
         _print_inspection(table)
 
 
 @app.command()
 def status(
-    request_id: Annotated[str, typer.Argument(help="The id that the request got.")],
+    request_id: Annotated[str | None, typer.Argument(help="The id that the request got.")] = None,
     url: Annotated[
         str | None,
         typer.Option("--url", help="Ask this Dagster over GraphQL, such as http://127.0.0.1:3000."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how far a request is."""
-    with _plain_errors(as_json):
+    """Tell how far a request is; without an id, how far the newest requests are."""
+    with plain_errors(as_json):
+        if request_id is None:
+            _print_recent(_recent(url), as_json)
+            return
         found = _status_over_graphql(url, request_id) if url else _status_here(request_id)
-    if found is None:
-        _fail(f"There is no request {request_id}.", as_json)
+        if found is None:
+            fail(f"There is no request {request_id}.", as_json)
+        places = {} if url or found.status != COMPLETED else _places(_store(), found)
     if as_json:
-        _print_json(asdict(found))
+        print_json(asdict(found) | places)
     else:
-        _print_status(found)
+        print_status(found)
+        print_lines([f"{name:15}{path}" for name, path in places.items()])
 
 
 @app.command()
@@ -120,13 +131,13 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Run everything until Ctrl-C: CSVs dropped into the landing folder are processed."""
-    from imagi_pipeline.core.store import Store
     from imagi_pipeline.orchestration.instance import furnish_home
+    from imagi_pipeline.serve import check_free
     from imagi_pipeline.serve import serve as run_service
     from imagi_pipeline.supervisor import ProgramDiedError
 
-    with _plain_errors(as_json):
-        home, store = furnish_home(), Store(Settings().storage)
+    with plain_errors(as_json):
+        home, store = furnish_home(), _store()
         if store.is_local:
             store.landing.mkdir(parents=True, exist_ok=True)
         facts = {
@@ -138,15 +149,23 @@ def serve(
 
         def on_ready() -> None:
             if as_json:
-                _print_json(facts)
+                print_json(facts)
             else:
-                out.print(f"Dagster UI      {facts['ui']}", soft_wrap=True)
-                out.print(f"drop CSVs into  {facts['landing']}", soft_wrap=True)
+                print_lines(
+                    [
+                        f"Dagster UI      {facts['ui']}",
+                        f"images          {facts['gateway']}/media",
+                        f"drop CSVs into  {facts['landing']}",
+                    ]
+                )
 
+        check_free(host, port)
+        check_free(host, gateway_port)
+        err.print("Starting Dagster ...")
         try:
             run_service(host, port, gateway_port, on_ready)
         except ProgramDiedError as error:
-            _fail(str(error), as_json)
+            fail(str(error), as_json)
 
 
 @app.command()
@@ -158,13 +177,14 @@ def gateway(
     """Serve the compressed images of a local storage over HTTP."""
     import uvicorn
 
-    from imagi_pipeline.core.store import Store
     from imagi_pipeline.gateway.app import build_app
+    from imagi_pipeline.serve import check_free
 
-    with _plain_errors(as_json):
-        app_of_store = build_app(Store(Settings().storage))
+    with plain_errors(as_json):
+        app_of_store = build_app(_store())
+        check_free(host, port)
         if as_json:
-            _print_json({"gateway": f"http://{host}:{port}"})
+            print_json({"gateway": f"http://{host}:{port}"})
         uvicorn.run(app_of_store, host=host, port=port, log_level="warning")
 
 
@@ -173,12 +193,12 @@ def home(as_json: JsonOption = False) -> None:
     """Make DAGSTER_HOME ready for Dagster's own commands, and print it."""
     from imagi_pipeline.orchestration.instance import furnish_home
 
-    with _plain_errors(as_json):
+    with plain_errors(as_json):
         folder = str(furnish_home())
     if as_json:
-        _print_json({"dagster_home": folder})
+        print_json({"dagster_home": folder})
     else:
-        out.print(folder, soft_wrap=True, highlight=False)
+        print_lines([folder])
 
 
 @app.command()
@@ -186,7 +206,7 @@ def demo(as_json: JsonOption = False) -> None:
     """Process a sample CSV whose images are served on loopback: no internet needed."""
     from imagi_pipeline.demo import sample
 
-    with _plain_errors(as_json), sample() as file:
+    with plain_errors(as_json), sample() as file:
         document = process_file(file, None, (), None, verbose=False)
         _print_processed(document, as_json)
 
@@ -194,90 +214,99 @@ def demo(as_json: JsonOption = False) -> None:
 def process_file(
     file: Path, output: Path | None, url_columns: tuple[str, ...], base_url: str | None, *, verbose: bool
 ) -> dict[str, Any]:
-    """Run the job on a file; what became of it as one document. Raises ImagiError when the storage fails."""
-    from imagi_pipeline.core.store import RequestManifest, Store
+    """Run the job on a file; what became of it as one document.
+
+    Raises ImagiError when the file or the storage cannot be used, OSError when a folder cannot be made.
+    """
+    from imagi_pipeline.core.csv_table import read_request
+    from imagi_pipeline.core.store import RequestManifest
+
+    store, request_id = _store(), str(uuid.uuid4())
+    manifest = RequestManifest(file.name, url_columns, base_url)
+    data = file.read_bytes()
+    read_request(data, url_columns=url_columns, base_url=base_url)  # before Dagster is loaded: it takes long
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+    store.write_upload(request_id, manifest, data)
+    found = _run(request_id, manifest, verbose)
+    document = asdict(found)
+    if found.status == COMPLETED:
+        document |= _places(store, found)
+        document["copies"] = _copies(document, output, Path(manifest.name).stem) if output else []
+    return document
+
+
+def _run(request_id: str, manifest: RequestManifest, verbose: bool) -> RequestStatus:
     from imagi_pipeline.definitions import defs
     from imagi_pipeline.orchestration.instance import open_instance, request_status
     from imagi_pipeline.orchestration.local_run import run_request
 
-    store, request_id = Store(Settings().storage), str(uuid.uuid4())
-    manifest = RequestManifest(file.name, url_columns, base_url)
-    data = file.read_bytes()
-    if output:
-        output.mkdir(parents=True, exist_ok=True)
-    store.write_upload(request_id, manifest, data)
-    with open_instance() as instance:
-        with _progress_bar(lambda: request_status(instance, request_id)):
+    with open_instance(capture_output=False) as instance:
+        with progress_bar(lambda: request_status(instance, request_id)):
             run_request(defs, instance, request_id, manifest, verbose=verbose)
         found = request_status(instance, request_id)
     assert found is not None
-    document = asdict(found)
-    if found.status == COMPLETED:
-        document |= _results(store, request_id, manifest.name, output)
-    return document
+    return found
 
 
-def _results(store: Any, request_id: str, name: str, output: Path | None) -> dict[str, Any]:
-    result, report = store.result(request_id, name), store.report(request_id)
-    document: dict[str, Any] = {"result": str(result), "report": str(report), "copies": []}
-    if output:
-        stem = Path(name).stem
-        # Never the name of the input, which may lie in the same folder.
-        for source, copy in ((result, f"{stem}_enriched.csv"), (report, f"{stem}_report.csv")):
-            (output / copy).write_bytes(source.read_bytes())
-            document["copies"].append(str(output / copy))
-    return document
+def _places(store: Store, found: RequestStatus) -> dict[str, Any]:
+    name = found.file or ""
+    return {
+        "result": str(store.result(found.request_id, name)),
+        "report": str(store.report(found.request_id)),
+    }
 
 
-@contextmanager
-def _progress_bar(look: Callable[[], RequestStatus | None]) -> Iterator[None]:
-    """Show on stderr what `look` finds, some times a second, while the body works."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]} failed"),
-        TimeRemainingColumn(),
-    )
-    done = threading.Event()
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("Images", total=None, failed=0)
-
-        def follow() -> None:
-            while not done.wait(0.3):
-                found = look()
-                if found and found.images_total:
-                    bar.update(
-                        task,
-                        total=found.images_total,
-                        completed=found.images_done,
-                        failed=found.images_failed,
-                    )
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+def _copies(document: dict[str, Any], output: Path, stem: str) -> list[str]:
+    # Never the name of the input, which may lie in the same folder.
+    copies = {output / f"{stem}_enriched.csv": "result", output / f"{stem}_report.csv": "report"}
+    for copy, kind in copies.items():
+        copy.write_bytes(UPath(document[kind]).read_bytes())
+    return [str(copy) for copy in copies]
 
 
 def _status_here(request_id: str) -> RequestStatus | None:
-    from imagi_pipeline.core.store import Store, is_request_id
+    from imagi_pipeline.core.store import is_request_id
     from imagi_pipeline.orchestration.instance import open_instance, request_status
 
     with open_instance() as instance:
         found = request_status(instance, request_id)
     if found:
         return found
-    store = Store(Settings().storage)
+    store = _store()
     if is_request_id(request_id) and (store.landing / request_id).exists():
         return RequestStatus(request_id, IN_QUEUE)
     if manifest := store.read_manifest(request_id):
         lost = "It was interrupted before its run began: hand the file in again."
         return RequestStatus(request_id, FAILED, manifest.name, error_code=INTERRUPTED, error=lost)
     return None
+
+
+def _store() -> Store:
+    from imagi_pipeline.core.store import Store
+
+    return Store(Settings().storage)
+
+
+def _recent(url: str | None) -> list[RequestStatus]:
+    if url:
+        from imagi_pipeline.gateway.dagster_client import DagsterClient
+
+        return DagsterClient(url).recent_requests(MOST_SHOWN)
+    from imagi_pipeline.orchestration.instance import open_instance, recent_requests
+
+    with open_instance() as instance:
+        return recent_requests(instance, MOST_SHOWN)
+
+
+def _print_recent(found: list[RequestStatus], as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(each) for each in found])
+    elif not found:
+        print_lines(["There is no request yet."])
+    else:
+        names = ("request_id", "file", "status", "images_done", "images_failed")
+        print_rows("Newest requests", names, found)
 
 
 def _status_over_graphql(url: str, request_id: str) -> RequestStatus | None:
@@ -302,88 +331,57 @@ def _inspection(table: CsvTable) -> dict[str, Any]:
 
 
 def _print_inspection(table: CsvTable) -> None:
-    facts = Table(show_header=False, box=None)
-    facts.add_row("encoding", table.encoding)
-    facts.add_row("delimiter", repr(table.delimiter))
-    facts.add_row("header", "yes" if table.has_header else "no")
-    facts.add_row("columns with images", escape(", ".join(table.url_columns)) or "none")
-    facts.add_row("rows", f"{table.data_row_count:,}")
-    facts.add_row("image references", f"{len(table.references):,}")
-    facts.add_row("problems", f"{len(table.problems):,}")
-    out.print(facts)
-    _print_rows("References", ("row", "column", "position", "url"), table.references)
-    _print_rows("Problems", ("row", "column", "value", "message"), table.problems)
-
-
-def _print_rows(title: str, names: tuple[str, ...], rows: list[Any]) -> None:
-    if not rows:
-        return
-    shown = Table(*names, title=title, title_justify="left")
-    for row in rows[:MOST_SHOWN]:
-        shown.add_row(*(escape(str(getattr(row, name))) for name in names))
-    out.print(shown)
-    if len(rows) > MOST_SHOWN:
-        out.print(f"... and {len(rows) - MOST_SHOWN:,} more (--json prints all)")
+    print_facts(
+        [
+            ("encoding", table.encoding),
+            ("delimiter", repr(table.delimiter)),
+            ("header", "yes" if table.has_header else "no"),
+            ("columns with images", ", ".join(table.url_columns) or "none"),
+            ("rows", f"{table.data_row_count:,}"),
+            ("image references", f"{len(table.references):,}"),
+            ("problems", f"{len(table.problems):,}"),
+        ]
+    )
+    print_rows("References", ("row", "column", "position", "url"), table.references)
+    print_rows("Problems", ("row", "column", "value", "message"), table.problems)
 
 
 def _print_processed(document: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(document)
+        print_json(document)
     if document["status"] != COMPLETED:
-        interrupted = document["error_code"] == INTERRUPTED
-        err.print(f"imagi: {document['error']}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_CODE_OF_INTERRUPT if interrupted else 1)
+        print_error(document["error"] or f"The request was {document['status']}.")
+        raise typer.Exit(EXIT_CODE_OF_INTERRUPT if document["error_code"] == INTERRUPTED else 1)
     if as_json:
         return
-    _print_status(RequestStatus(**{name: document[name] for name in RequestStatus.__dataclass_fields__}))
-    lines = [f"enriched CSV   {document['result']}", f"report         {document['report']}"]
-    lines += [f"copied to      {copy}" for copy in document["copies"]]
+    print_status(RequestStatus(**{name: document[name] for name in RequestStatus.__dataclass_fields__}))
     command = sys.argv[0] if Path(sys.argv[0]).name == "imagi" else "imagi"
-    lines += ["", f"Next: {command} serve    shows this run in the Dagster UI and watches the landing folder"]
-    out.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+    print_lines(
+        [
+            *_first_failures(document["report"]),
+            f"enriched CSV   {document['result']}",
+            f"report         {document['report']}",
+            *(f"copied to      {copy}" for copy in document["copies"]),
+            "",
+            f"Next: {command} serve    serves the images' URLs, shows this run in the Dagster UI,",
+            "      and processes what is dropped into the landing folder",
+        ]
+    )
 
 
-def _print_status(found: RequestStatus) -> None:
-    facts = Table(show_header=False, box=None, padding=(0, 3, 0, 0))
-    facts.add_row("request", found.request_id)
-    facts.add_row("file", escape(found.file or ""))
-    facts.add_row("status", found.status)
-    if found.rows is not None:
-        facts.add_row("rows", f"{found.rows:,}")
-    if found.images_total is not None:
-        facts.add_row("images", f"{found.images_done:,} of {found.images_total:,}")
-        facts.add_row("failed", f"{found.images_failed:,}")
-    if found.bytes_before and found.bytes_after is not None:
-        saved = 1 - found.bytes_after / found.bytes_before
-        facts.add_row("bytes", f"{found.bytes_before:,} -> {found.bytes_after:,} ({saved:.0%} saved)")
-    if found.error:
-        facts.add_row("error", escape(found.error))
-    out.print(facts)
+def _first_failures(report: str) -> list[str]:
+    with UPath(report).open(newline="", encoding="utf-8") as text:
+        failed = [row for row in csv.DictReader(text) if row["status"] == "failed"]
+    lines = [f"failed         {row['url']}: {row['error']}" for row in failed[:FAILURES_SHOWN]]
+    more = len(failed) - len(lines)
+    return [*lines, f"               ... and {more:,} more in the report"] if more else lines
 
 
-def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-@contextmanager
-def _plain_errors(as_json: bool) -> Iterator[None]:
-    """Turn what a user can mend into one line on stderr and exit code 1."""
-    try:
-        yield
-    except ImagiError as error:
-        _fail(error.message, as_json)
-    except ValidationError as error:
-        if error.title != Settings.__name__:
-            raise
-        first = error.errors()[0]
-        _fail(f"{variable(str(first['loc'][0]))}: {first['msg']} (given: {first['input']!r})", as_json)
-    except OSError as error:
-        _fail(str(error), as_json)
-
-
-def _fail(message: str, as_json: bool, exit_code: int = 1) -> NoReturn:
-    if as_json:
-        _print_json({"error": message})
-    err.print(f"imagi: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(exit_code)
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options of the command itself."""
+    if show:
+        print_lines([metadata.version("imagi_pipeline")])
+        raise typer.Exit

@@ -24,10 +24,8 @@ QUIET = ("--log-level", "warning")
 def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None]) -> None:
     """Run the Dagster UI on `host`:`port` and the gateway beside it, until SIGINT or SIGTERM.
 
-    Raises ProgramDiedError when a part ends by itself, OSError when a port is taken.
+    Raises ProgramDiedError when a part ends by itself.
     """
-    _check_free(host, port)
-    _check_free(host, gateway_port)
     # A socket in a folder of our own: who can connect to a code server can run code.
     with tempfile.TemporaryDirectory(prefix="imagi-") as folder:
         code_socket = Path(folder, "code.sock")
@@ -61,7 +59,8 @@ def _module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
-def _check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
+    """Raise OSError with a plain message when a port cannot be listened on."""
     try:
         socket.create_server((host, port), family=_family(host)).close()
     except OSError as error:

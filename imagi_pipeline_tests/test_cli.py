@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -56,13 +59,15 @@ def test_process_makes_an_empty_machine_ready_and_returns_the_enriched_csv(
     assert (tmp_path / "dagster_home" / "dagster.yaml").exists()
 
     told = document(imagi("status", answer["request_id"], "--json"))
-    assert told["status"] == "completed"
+    assert (told["status"], told["result"]) == ("completed", answer["result"])
+    (listed,) = json.loads(imagi("status", "--json").stdout)
+    assert listed["request_id"] == answer["request_id"]
 
 
 def test_process_tells_a_person_what_was_saved_and_where(products: Path) -> None:
     done = imagi("process", products)
     assert done.returncode == 0, done.stderr
-    for words in ("3 of 3", "% saved", "enriched CSV", "results", "Next:"):
+    for words in ("3 of 3", "% saved", "gone.jpg: 127.0.0.1 answered 404", "enriched CSV", "Next:"):
         assert words in done.stdout
     assert "DEBUG" not in done.stderr
 
@@ -86,6 +91,7 @@ def test_a_csv_without_images_fails_with_one_plain_line(tmp_path: Path) -> None:
     answer = imagi("process", path, "--json")
     assert answer.returncode == 1
     assert document(answer)["error_code"] == "no_image_references"
+    assert not (tmp_path / "dagster_home").exists()
 
 
 def test_inspect_shows_every_reference_and_problem_without_any_network(
@@ -132,7 +138,7 @@ def test_inspect_of_a_workbook_says_what_it_is(tmp_path: Path) -> None:
 def test_an_unknown_request_is_an_error() -> None:
     done = imagi("status", "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77", "--json")
     assert done.returncode == 1
-    assert document(done) == {"error": "There is no request 0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77."}
+    assert document(done)["error"] == "There is no request 0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77."
     assert "no request 0b8e7a54" in done.stderr
     assert imagi("status", "../landing").returncode == 1
 
@@ -229,6 +235,28 @@ def test_a_killed_process_leaves_nothing_and_the_next_one_fetches_only_the_rest(
     assert sum(image_host.asked.values()) == 60 - stored
 
 
+def test_the_progress_bar_moves_on_a_terminal(tmp_path: Path, image_host: ImageHost) -> None:
+    image_host.delay = 0.3
+    urls = image_host.add(*(f"{number}.jpg" for number in range(200)))
+    path = tmp_path / "products.csv"
+    path.write_text("Images\n" + "\n".join(urls) + "\n")
+    terminal, end = pty.openpty()
+    with subprocess.Popen([*IMAGI, "process", path], stdout=subprocess.DEVNULL, stderr=end):
+        os.close(end)
+        shown = read_all(terminal)
+    counts = {int(count) for count in re.findall(r"(\d+)/200", shown)}
+    assert [count for count in counts if 0 < count < 200]
+
+
+def read_all(terminal: int) -> str:
+    """What is written to a terminal until nobody has it open any more."""
+    parts = []
+    with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as reader:
+        while part := reader.read(65536):
+            parts.append(part)
+    return b"".join(parts).decode(errors="replace")
+
+
 def test_an_interrupted_process_says_so_and_leaves_nothing_behind(
     tmp_path: Path, image_host: ImageHost
 ) -> None:
@@ -242,8 +270,10 @@ def test_an_interrupted_process_says_so_and_leaves_nothing_behind(
         wait_for(lambda: len(image_host.asked) > 10)
         started = descendants(process.pid)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "Interrupted. Run the same command again" in errors
     answer = json.loads(output)
     assert (answer["status"], answer["error_code"]) == ("failed", "interrupted")
     assert not alive(started)

@@ -224,3 +224,4 @@ def test_a_request_that_fails_says_why_over_graphql(service: Service) -> None:
     service.drop("empty.csv", [])
     done = service.finished(service.request_of("empty.csv"))
     assert (done.status, done.error_code) == ("failed", "empty_csv")
+    assert done in service.client.recent_requests(100)

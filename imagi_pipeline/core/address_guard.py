@@ -100,5 +100,7 @@ def dialable_addresses(
         if may_dial(str(address[0]), allowed_networks)
     ]
     if not dialable:
-        raise FetchError(ErrorCode.BLOCKED_ADDRESS, f"{host} is at {records[0][4][0]}, no public address.")
+        address = records[0][4][0]
+        where = "is" if host.strip("[]") == address else f"is at {address},"
+        raise FetchError(ErrorCode.BLOCKED_ADDRESS, f"{host} {where} no public address.")
     return dialable

@@ -103,14 +103,26 @@ def read_csv(data: bytes, *, url_columns: Sequence[str] = (), base_url: str | No
     are found by their values and headers. `base_url` is the URL of the folder that relative paths are
     joined to. A value that is no usable image URL is a Problem of the table, not an exception.
 
-    Raises CsvError (empty_csv, not_a_csv, unreadable_text, unknown_column), and UrlError when `base_url`
-    itself is no usable URL.
+    Raises CsvError (empty_csv, not_a_csv, unreadable_text, unknown_column, invalid_url of `base_url`).
     """
-    folder = image_urls.normalise(base_url) if base_url is not None else None
+    folder = _folder(base_url)
     table = _parse(data)
     columns = _named_columns(table, url_columns) if url_columns else _found_columns(table, folder)
     table.url_columns = [table.header[column] for column in columns]
     _find_references(table, columns, folder)
+    return table
+
+
+def read_request(data: bytes, *, url_columns: Sequence[str] = (), base_url: str | None = None) -> CsvTable:
+    """As `read_csv`, for a CSV that is to be worked on: CsvError also when it names no usable image."""
+    table = read_csv(data, url_columns=url_columns, base_url=base_url)
+    if not table.references:
+        detail = "The CSV names no image that can be downloaded."
+        if table.problems:
+            first = table.problems[0]
+            count = f"{len(table.problems):,} entries cannot be used"
+            detail += f" {count}, first in row {first.row}: {first.message}"
+        raise CsvError(ErrorCode.NO_IMAGE_REFERENCES, detail)
     return table
 
 
@@ -141,6 +153,16 @@ class _LineSink:
 
     def write(self, line: str) -> None:
         self._append(line[:-2])
+
+
+def _folder(base_url: str | None) -> str | None:
+    if base_url is None:
+        return None
+    try:
+        return image_urls.normalise(base_url)
+    except UrlError as error:
+        detail = f"The base URL {base_url!r} cannot be used: {error.detail}"
+        raise CsvError(ErrorCode.INVALID_URL, detail) from error
 
 
 # --- preamble and header

@@ -163,6 +163,8 @@ class _Work:
         self._fetcher.close()
         patience = time.monotonic() + SECONDS_TO_STOP
         for thread in self._threads:
+            if not thread.ident:  # an interrupt came before all were started
+                continue
             thread.join(max(0.0, patience - time.monotonic()))
 
     def _run(self) -> None:

@@ -87,7 +87,7 @@ class ErrorCode(Enum):
         "This is a fault of imagi_pipeline: please report it with the log of the run.",
     )
 
-    STORAGE_FAILURE = ("storage_failure", True, "Check the space and permissions of the storage.")
+    STORAGE_FAILURE = ("storage_failure", True, "Check the space and permissions of IMAGI_STORAGE.")
 
     def __init__(self, code: str, transient: bool, advice: str) -> None:
         self.code = code

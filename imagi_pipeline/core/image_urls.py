@@ -298,7 +298,7 @@ def _absolute(text: str, folder: str | None) -> str:
     if _CONTROL.search(text):
         raise UrlError(ErrorCode.INVALID_URL, "It holds a control character.")
     if text.startswith("//"):
-        return "https:" + text
+        return ("http:" if folder and folder.startswith("http:") else "https:") + text
     scheme = _SCHEME.match(text)
     if scheme and scheme[1].lower() in _DEFAULT_PORTS:
         return text

@@ -10,6 +10,7 @@ JOB_NAME = "process_csv"
 REQUEST_ID_TAG = "imagi/request_id"
 FILE_TAG = "imagi/file"
 ROWS_TAG = "imagi/rows"
+PROBLEMS_TAG = "imagi/problems"
 IMAGES_TOTAL_TAG = "imagi/images_total"
 IMAGES_DONE_TAG = "imagi/images_done"
 IMAGES_FAILED_TAG = "imagi/images_failed"
@@ -17,6 +18,8 @@ BYTES_BEFORE_TAG = "imagi/bytes_before"
 BYTES_AFTER_TAG = "imagi/bytes_after"
 ERROR_CODE_TAG = "imagi/error_code"
 ERROR_TAG = "imagi/error"
+
+WILL_RETRY_TAG = "dagster/will_retry"
 
 INTERRUPTED = "interrupted"
 """The error code of a request that was stopped by a signal."""
@@ -44,13 +47,18 @@ _STATUS_OF_RUN = {
 
 @dataclass(frozen=True)
 class RequestStatus:
-    """The state of one request. `images_done` counts the failed ones too; times are seconds since 1970."""
+    """The state of one request.
+
+    `problems` are the entries of the CSV that are no usable URLs, `images_done` counts the failed images too,
+    times are seconds since 1970.
+    """
 
     request_id: str
     status: str
     file: str | None = None
     run_id: str | None = None
     rows: int | None = None
+    problems: int | None = None
     images_total: int | None = None
     images_done: int = 0
     images_failed: int = 0
@@ -76,6 +84,8 @@ def status_of_run(
 ) -> RequestStatus:
     """The status of the request whose newest run this is; `run_status` is Dagster's name of it."""
     status = _STATUS_OF_RUN[run_status]
+    if status == FAILED and tags.get(WILL_RETRY_TAG) == "true":  # its process died, and the next is to come
+        status = IN_QUEUE
     failed = status == FAILED
     return RequestStatus(
         request_id=tags[REQUEST_ID_TAG],
@@ -83,6 +93,7 @@ def status_of_run(
         file=tags.get(FILE_TAG),
         run_id=run_id,
         rows=_number(tags, ROWS_TAG),
+        problems=_number(tags, PROBLEMS_TAG),
         images_total=_number(tags, IMAGES_TOTAL_TAG),
         images_done=_number(tags, IMAGES_DONE_TAG) or 0,
         images_failed=_number(tags, IMAGES_FAILED_TAG) or 0,

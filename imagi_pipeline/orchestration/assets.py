@@ -11,9 +11,9 @@ import dagster as dg
 import pandas as pd
 
 from imagi_pipeline.core import tables
-from imagi_pipeline.core.csv_table import CsvTable, enrich, read_csv
+from imagi_pipeline.core.csv_table import CsvTable, enrich, read_request
 from imagi_pipeline.core.engine import ImageResult, compress_images
-from imagi_pipeline.core.errors import CsvError, ErrorCode, ImagiError, StorageError
+from imagi_pipeline.core.errors import ImagiError, StorageError
 from imagi_pipeline.core.image_lookup import image_urls
 from imagi_pipeline.core.store import RequestManifest, Store
 from imagi_pipeline.orchestration import metadata
@@ -29,8 +29,8 @@ from imagi_pipeline.orchestration.progress import (
     add_image_partitions,
     failure,
     tag_end,
+    tag_found,
     tag_request,
-    tag_rows,
     tag_start,
 )
 from imagi_pipeline.orchestration.resources import ImagiResource
@@ -47,9 +47,7 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     manifest = _manifest(store, request_id)
     tag_request(context, request_id, manifest.name)
     table = _read_upload(store, request_id, manifest)
-    tag_rows(context, table.data_row_count)
-    if not table.references:
-        raise failure(_nothing_to_do(table))
+    tag_found(context, table.data_row_count, len(table.problems))
     references = tables.references_frame(table)
     store.write(store.references(request_id), tables.to_csv(references))
     return dg.MaterializeResult(metadata=metadata.of_upload(manifest, table, references))
@@ -211,18 +209,10 @@ def _manifest(store: Store, request_id: str) -> RequestManifest:
 
 def _read_upload(store: Store, request_id: str, manifest: RequestManifest) -> CsvTable:
     try:
-        return read_csv(
+        return read_request(
             store.read_upload(request_id, manifest),
             url_columns=manifest.url_columns,
             base_url=manifest.base_url,
         )
     except ImagiError as error:
         raise failure(error) from error
-
-
-def _nothing_to_do(table: CsvTable) -> CsvError:
-    detail = "The CSV names no image that can be downloaded."
-    if table.problems:
-        first = table.problems[0]
-        detail += f" {len(table.problems)} entries cannot be used, first in row {first.row}: {first.message}"
-    return CsvError(ErrorCode.NO_IMAGE_REFERENCES, detail)

@@ -1,4 +1,8 @@
-"""The Dagster instance of this installation."""
+"""The Dagster instance of this installation.
+
+Relied on, of Dagster's internals (1.13.27): `InstanceRef.from_dir(overrides=...)` and the class
+`NoOpComputeLogManager`, which captures nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,15 @@ from importlib import resources
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance import InstanceRef
 
 from imagi_pipeline.core.request_status import JOB_NAME, REQUEST_ID_TAG, RequestStatus, status_of_run
 from imagi_pipeline.settings import default_folder
+
+NO_CAPTURE = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
 
 READY = ".imagi_ready"
 """The file in DAGSTER_HOME that says that its databases are made."""
@@ -42,10 +52,29 @@ def _furnish(home: Path) -> None:
             (home / READY).touch()
 
 
-def open_instance() -> dg.DagsterInstance:
-    """The instance in the furnished DAGSTER_HOME; a context manager that closes it."""
-    furnish_home()
-    return dg.DagsterInstance.get()
+def open_instance(*, capture_output: bool = True) -> dg.DagsterInstance:
+    """The instance in the furnished DAGSTER_HOME; a context manager that closes it.
+
+    Without `capture_output` the terminal stays with this process while it executes steps: Dagster would turn
+    it into files, through helper processes that meet Ctrl-C with a stack trace.
+    """
+    home = furnish_home()
+    if capture_output:
+        return dg.DagsterInstance.get()
+    return dg.DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(home), overrides={"compute_logs": NO_CAPTURE})
+    )
+
+
+def recent_requests(instance: dg.DagsterInstance, most: int) -> list[RequestStatus]:
+    """The status of the requests of the newest runs, newest first."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME), limit=most)
+    newest: dict[str, RequestStatus] = {}
+    for record in records:
+        if REQUEST_ID_TAG in record.dagster_run.tags:
+            found = _status_of_record(record)
+            newest.setdefault(found.request_id, found)
+    return list(newest.values())
 
 
 def request_status(instance: dg.DagsterInstance, request_id: str) -> RequestStatus | None:
@@ -53,9 +82,10 @@ def request_status(instance: dg.DagsterInstance, request_id: str) -> RequestStat
     records = instance.get_run_records(
         dg.RunsFilter(job_name=JOB_NAME, tags={REQUEST_ID_TAG: request_id}), limit=1
     )
-    if not records:
-        return None
-    record = records[0]
+    return _status_of_record(records[0]) if records else None
+
+
+def _status_of_record(record: dg.RunRecord) -> RequestStatus:
     run = record.dagster_run
     return status_of_run(
         run.run_id, run.status.value, run.tags, record.create_timestamp.timestamp(), record.end_time

@@ -17,8 +17,8 @@ process_csv = dg.define_asset_job(
     selection=dg.AssetSelection.assets(uploaded_csv, COMPRESSION_REPORT, enriched_csv),
     # Image records make a whole run resumable; the outcomes of single chunks need not be.
     tags={"dagster/retry_strategy": "ALL_STEPS"},
-    # The event log has it all; the terminal of `imagi serve` is for what needs attention.
-    config=console_log_level("WARNING"),
+    # The event log has it all; on the terminal of `imagi serve` one line by `tag_error` is enough.
+    config=console_log_level("CRITICAL"),
     hooks={tag_error},
     description="A CSV of image URLs becomes the same CSV with the URLs of compressed images.",
 )

@@ -1,5 +1,6 @@
 """What a run tells about itself while it works: its tags, and the materializations of its images."""
 
+import logging
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,6 +18,7 @@ from imagi_pipeline.core.request_status import (
     IMAGES_DONE_TAG,
     IMAGES_FAILED_TAG,
     IMAGES_TOTAL_TAG,
+    PROBLEMS_TAG,
     REQUEST_ID_TAG,
     ROWS_TAG,
 )
@@ -30,6 +32,8 @@ SECONDS_BETWEEN_FLUSHES = 1.0
 MOST_EVENTS_IN_A_BATCH = 500
 LONGEST_TAG = 500
 
+_log = logging.getLogger(__name__)
+
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
@@ -42,9 +46,9 @@ def tag_request(context: Context, request_id: str, file: str) -> None:
     _tag(context, {REQUEST_ID_TAG: request_id, FILE_TAG: file, **old})
 
 
-def tag_rows(context: Context, rows: int) -> None:
-    """How many rows the CSV has."""
-    _tag(context, {ROWS_TAG: rows})
+def tag_found(context: Context, rows: int, problems: int) -> None:
+    """How many rows the CSV has, and how many entries in it are no usable URLs."""
+    _tag(context, {ROWS_TAG: rows, PROBLEMS_TAG: problems})
 
 
 def tag_start(context: Context, images: int) -> None:
@@ -79,16 +83,21 @@ def failure(error: ImagiError) -> dg.Failure:
 
 @dg.failure_hook
 def tag_error(context: dg.HookContext) -> None:
-    """Say on the run itself why it failed, so that its record alone answers for the request."""
+    """Say on the run itself why it failed, so that its record alone answers for the request.
+
+    And in one line on the console, where Dagster would show a stack trace also for an empty CSV.
+    """
     error = context.op_exception
     code, message = "internal_error", f"{type(error).__name__}: {error}"
     if isinstance(error, dg.Failure):
         message = error.description or message
         if "code" in error.metadata:
             code = str(error.metadata["code"].value)
-    context.instance.add_run_tags(
-        context.run_id, {ERROR_CODE_TAG: code, ERROR_TAG: " ".join(message.split())[:LONGEST_TAG]}
-    )
+    line = " ".join(message.split())
+    run = context.instance.get_run_by_id(context.run_id)
+    name = run.tags.get(FILE_TAG) if run else None
+    _log.warning("%s failed (run %s): %s", name or "A request", context.run_id, line)
+    context.instance.add_run_tags(context.run_id, {ERROR_CODE_TAG: code, ERROR_TAG: line[:LONGEST_TAG]})
 
 
 class ImageProgress:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from imagi_pipeline.core.request_status import REQUEST_ID_TAG, status_of_run
+
+
+@pytest.mark.parametrize(
+    ("run_status", "status"),
+    [
+        ("QUEUED", "In queue"),
+        ("NOT_STARTED", "In queue"),
+        ("STARTING", "processing"),
+        ("STARTED", "processing"),
+        ("CANCELING", "processing"),
+        ("SUCCESS", "completed"),
+        ("FAILURE", "failed"),
+        ("CANCELED", "cancelled"),
+    ],
+)
+def test_the_status_of_a_run_is_the_status_of_its_request(run_status: str, status: str) -> None:
+    found = status_of_run("run", run_status, {REQUEST_ID_TAG: "id"}, 1.0, None)
+    assert (found.status, found.request_id) == (status, "id")
+
+
+def test_a_run_that_will_be_retried_has_not_failed_its_request() -> None:
+    tags = {REQUEST_ID_TAG: "id", "dagster/will_retry": "true", "imagi/error": "of a run before"}
+    found = status_of_run("run", "FAILURE", tags, 1.0, 2.0)
+    assert (found.status, found.error, found.is_finished) == ("In queue", None, False)
+
+
+def test_the_tags_tell_counts_and_reasons() -> None:
+    tags = {
+        REQUEST_ID_TAG: "id",
+        "imagi/file": "a.csv",
+        "imagi/images_total": "10",
+        "imagi/images_done": "4",
+        "imagi/images_failed": "1",
+        "imagi/error_code": "empty_csv",
+        "imagi/error": "The file is empty.",
+    }
+    found = status_of_run("run", "FAILURE", tags, 1.0, 2.0)
+    assert (found.file, found.images_total, found.images_done, found.images_failed) == ("a.csv", 10, 4, 1)
+    assert (found.error_code, found.error) == ("empty_csv", "The file is empty.")
+    assert status_of_run("run", "STARTED", tags, 1.0, None).error is None
+
+
+def test_a_failure_without_a_reason_points_to_the_log() -> None:
+    found = status_of_run("run", "FAILURE", {REQUEST_ID_TAG: "id", "imagi/error": ""}, 1.0, 2.0)
+    assert found.error
+    assert "log" in found.error
