@@ -305,8 +305,13 @@ def _print_recent(found: list[RequestStatus], as_json: bool) -> None:
     elif not found:
         print_lines(["There is no request yet."])
     else:
-        names = ("request_id", "file", "status", "images_done", "images_failed")
-        print_rows("Newest requests", names, found)
+        print_lines(
+            [
+                f"{each.request_id}  {each.status:10}  {each.images_done:,} images, "
+                f"{each.images_failed:,} failed  {each.file or ''}"
+                for each in found
+            ]
+        )
 
 
 def _status_over_graphql(url: str, request_id: str) -> RequestStatus | None:

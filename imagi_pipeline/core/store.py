@@ -155,6 +155,8 @@ class Store:
         try:
             path = UPath(root)
             self.is_local = path.protocol in ("", "file", "local")
+            if not self.is_local:  # what other processes put into a bucket must be seen
+                path = UPath(root, use_listings_cache=False)
             path.fs  # noqa: B018 - a package that is missing for this protocol is found out now
         except (ImportError, ValueError) as error:
             raise StorageError(ErrorCode.STORAGE_FAILURE, f"Cannot use {root}: {error}.") from error
