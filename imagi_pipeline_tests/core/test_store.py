@@ -9,30 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.store import ImageRecord, RequestManifest, Store, image_key, safe_file_name
+from imagi_pipeline.core.store import RequestManifest, Store, image_key, safe_file_name
+from imagi_pipeline_tests.records import image_record
 
+SHOE = "http://a/shoe.jpg"
 REQUEST = "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"
-
-
-def record(key: str, size: int = 3) -> ImageRecord:
-    return ImageRecord(
-        url="http://a/shoe.jpg",
-        file=f"{key}.jpg",
-        source_format="JPEG",
-        source_bytes=10,
-        source_width=4,
-        source_height=3,
-        source_digest="0" * 64,
-        format="JPEG",
-        bytes=size,
-        width=4,
-        height=3,
-        kept_source=False,
-        settings="v1",
-        etag=None,
-        last_modified=None,
-        checked_at=1.0,
-    )
 
 
 @pytest.mark.parametrize(
@@ -86,20 +67,20 @@ def test_a_file_name_is_kept_as_far_as_is_safe(name: str, safe: str) -> None:
 
 
 def test_a_record_is_found_only_while_its_image_is_whole(store: Store) -> None:
-    key = image_key("http://a/shoe.jpg")
-    store.write_image(key, record(key), b"abc")
-    assert store.read_record(key) == record(key)
+    key = image_key(SHOE)
+    store.write_image(key, image_record(SHOE), b"abc")
+    assert store.read_record(key) == image_record(SHOE)
 
-    store.image(key, record(key)).write_bytes(b"ab")
+    store.image(key, image_record(SHOE)).write_bytes(b"ab")
     assert store.read_record(key) is None
 
-    store.image(key, record(key)).unlink()
+    store.image(key, image_record(SHOE)).unlink()
     assert store.read_record(key) is None
 
 
 def test_a_record_of_another_version_counts_as_none(store: Store) -> None:
-    key = image_key("http://a/shoe.jpg")
-    store.write_image(key, record(key), b"abc")
+    key = image_key(SHOE)
+    store.write_image(key, image_record(SHOE), b"abc")
     path = store.image_folder(key) / f"{key}.json"
     path.write_text(json.dumps({"url": "http://a/shoe.jpg"}))
     assert store.read_record(key) is None
@@ -148,10 +129,10 @@ def test_a_manifest_of_a_newer_version_is_read() -> None:
 
 def test_the_storage_may_be_any_fsspec_url() -> None:
     store = Store("memory://imagi-store-test")
-    key = image_key("http://a/shoe.jpg")
-    store.write_image(key, record(key), b"abc")
+    key = image_key(SHOE)
+    store.write_image(key, image_record(SHOE), b"abc")
     store.write_upload(REQUEST, RequestManifest("a.csv"), b"x")
-    assert store.read_record(key) == record(key)
+    assert store.read_record(key) == image_record(SHOE)
     assert store.read_manifest(REQUEST) == RequestManifest("a.csv")
     store.remove_folder(store.uploads / REQUEST)
     assert store.read_manifest(REQUEST) is None

@@ -1,35 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from imagi_pipeline.core import tables
 from imagi_pipeline.core.csv_table import read_csv
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ErrorCode, FetchError
-from imagi_pipeline.core.store import ImageRecord, image_key
+from imagi_pipeline.core.store import image_key
+from imagi_pipeline_tests.records import image_record
 
 A, B, C = (f"https://shop.example/{name}.jpg" for name in "abc")
 
 
-def ok(url: str, before: int = 1000, after: int = 400, *, status: str = "ok") -> ImageResult:
-    key = image_key(url)
-    record = ImageRecord(
-        url=url,
-        file=key + ".jpg",
-        source_format="JPEG",
-        source_bytes=before,
-        source_width=4,
-        source_height=3,
-        source_digest="0" * 64,
-        format="JPEG",
-        bytes=after,
-        width=4,
-        height=3,
-        kept_source=False,
-        settings="v1",
-        etag=None,
-        last_modified=None,
-        checked_at=1.0,
-    )
-    return ImageResult(url, key, "reused" if status == "reused" else "ok", record)
+def ok(url: str, before: int = 1000, after: int = 400) -> ImageResult:
+    return ImageResult(url, image_key(url), "ok", image_record(url, source_bytes=before, size=after))
 
 
 def failed(url: str) -> ImageResult:
@@ -62,7 +46,7 @@ def test_a_report_has_whole_numbers_in_the_order_of_the_request() -> None:
 def test_parts_join_to_one_report_that_adds_up() -> None:
     parts = [
         tables.to_csv(tables.report_frame([tables.report_row(result)], [result.url])).decode()
-        for result in (ok(A, 1000, 400), ok(B, 500, 500, status="reused"), failed(C))
+        for result in (ok(A, 1000, 400), replace(ok(B, 500, 500), status="reused"), failed(C))
     ]
     report = tables.from_csv(tables.join_csv(parts))
     summary = tables.summarize(report)
