@@ -17,7 +17,7 @@ from imagi_pipeline.supervisor import Program, Supervisor
 MODULE = "imagi_pipeline.definitions"
 LOCATION = "imagi_pipeline"
 CODE_SERVER = ("code-server", "start", "-m", MODULE)
-EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - only compared
+LOOPBACK_FOR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compared
 QUIET = ("--log-level", "warning")
 
 
@@ -50,9 +50,10 @@ def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None])
                 lambda: _answers(host, gateway_port),
             ),
         ]
-        public_host = "127.0.0.1" if host in EVERY_ADDRESS else host
-        public_url = {variable("public_url"): f"http://{public_host}:{gateway_port}{MEDIA}"}
-        Supervisor(programs, {**public_url, **os.environ}).run(on_ready)
+        environment = dict(os.environ)
+        if not environment.get(variable("public_url")):
+            environment[variable("public_url")] = f"http://{_public(host)}:{gateway_port}{MEDIA}"
+        Supervisor(programs, environment).run(on_ready)
 
 
 def _module(name: str, *arguments: str) -> list[str]:
@@ -71,6 +72,12 @@ def _answers(host: str, port: int) -> bool:
     with socket.socket(_family(host)) as client:
         client.settimeout(1)
         return client.connect_ex((host, port)) == 0
+
+
+def _public(host: str) -> str:
+    """The host in a URL that this machine can open."""
+    reachable = LOOPBACK_FOR.get(host, host)
+    return f"[{reachable}]" if ":" in reachable else reachable
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -46,7 +46,8 @@ class Supervisor:
         # A handler of our own, also where SIGINT is ignored, as under a shell's `&`: an ignored signal would
         # be inherited, and Dagster's programs, which turn SIGTERM into SIGINT, would survive both.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: self._stopping.set())
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish
+                signal.signal(number, lambda *_: self._stopping.set())
         try:
             for program in self._programs:
                 self._start(program)

@@ -215,11 +215,16 @@ class _Work:
                 ErrorCode.HOST_DOWN,
                 f"Not tried: {download.host} has given no answer for {HOST_PATIENCE:g} seconds.",
             )
+
+        def claim(amount: int) -> None:
+            self._schedule.host_answered(download.host)  # its header is there, and the body may take long
+            memory.claim(amount)
+
         source = self._fetcher.fetch(
             download.url,
             etag=record.etag if record else None,
             last_modified=record.last_modified if record else None,
-            claim_bytes=memory.claim,
+            claim_bytes=claim,
         )
         self._schedule.host_answered(download.host)
         return source

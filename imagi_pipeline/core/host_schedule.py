@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+ATTEMPTS_IN_SILENCE = 10
+"""Fewer attempts without an answer do not show that a host is down, however long apart they are."""
+
 
 @dataclass(slots=True)
 class Download:
@@ -21,11 +24,20 @@ class Download:
     attempt: int = 1
 
 
+@dataclass(slots=True)
+class _Silence:
+    """The attempts in a row that a host gave no answer to."""
+
+    since: float
+    until: float = 0.0
+    attempts: int = 0
+
+
 class HostSchedule:
     """Hands out downloads, round robin over the hosts, at most `per_host` of a host at the same time.
 
-    A download that is to be tried again later takes no thread while it waits. A host that has not answered
-    any attempt for `patience` seconds is down: not worth waiting for.
+    A download that is to be tried again later takes no thread while it waits. A host is down, and not worth
+    waiting for, when attempts in a row, spread over at least `patience` seconds, got no answer.
     """
 
     def __init__(self, urls: Iterable[str], per_host: int, patience: float) -> None:
@@ -37,7 +49,7 @@ class HostSchedule:
         self._active: Counter[str] = Counter()
         self._delayed: list[tuple[float, int, Download]] = []
         self._order = itertools.count()
-        self._silent_since: dict[str, float] = {}
+        self._silence: dict[str, _Silence] = {}
         self._unfinished = 0
         self._cancelled = False
         for url in urls:
@@ -87,17 +99,24 @@ class HostSchedule:
     def host_answered(self, host: str) -> None:
         """Note that the host is alive."""
         with self._changed:
-            self._silent_since.pop(host, None)
+            self._silence.pop(host, None)
 
     def host_failed(self, host: str) -> None:
         """Note that the host did not answer an attempt."""
         with self._changed:
-            self._silent_since.setdefault(host, time.monotonic())
+            now = time.monotonic()
+            silence = self._silence.setdefault(host, _Silence(now))
+            silence.until = now
+            silence.attempts += 1
 
     def is_down(self, host: str) -> bool:
         """Whether the host's images should be given up without trying."""
-        since = self._silent_since.get(host)
-        return since is not None and time.monotonic() - since >= self._patience
+        silence = self._silence.get(host)
+        return (
+            silence is not None
+            and silence.attempts >= ATTEMPTS_IN_SILENCE
+            and silence.until - silence.since >= self._patience
+        )
 
     def _enqueue(self, download: Download, *, first: bool = False) -> None:
         queue = self._waiting.setdefault(download.host, deque())
@@ -106,7 +125,7 @@ class HostSchedule:
         else:
             queue.append(download)
         if len(queue) == 1 and self._active[download.host] < self._per_host:
-            self._turns.append(download.host)
+            (self._turns.appendleft if first else self._turns.append)(download.host)
 
     def _start(self, host: str) -> Download:
         queue = self._waiting[host]

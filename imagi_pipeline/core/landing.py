@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from upath import UPath
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.store import MANIFEST, RequestManifest, Store, is_request_id
+from imagi_pipeline.core.store import MANIFEST, RequestManifest, Store, is_request_id, safe_file_name
 
 SECONDS_BETWEEN_LOOKS = 0.2
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".crdownload", ".filepart", "~")
@@ -84,7 +84,9 @@ def land_requests(store: Store, quiet_period: float) -> tuple[list[LandedRequest
         store.landing.mkdir(parents=True, exist_ok=True)
     requests: list[LandedRequest] = []
     problems: list[str] = []
-    folders = [path for path in _children(store.landing) if is_request_id(path.name)]
+    folders = [
+        path for path in _children(store.landing) if is_request_id(path.name) and not path.is_symlink()
+    ]
     for path, look in _complete_files(store.landing, quiet_period):
         with noting(problems, path):
             requests.append(_accept(store, path, look))
@@ -125,7 +127,8 @@ def _look(landing: UPath) -> Iterator[tuple[str, Look]]:
 
 def _is_plain_file(path: UPath) -> bool:
     """Whether it is a file that was dropped: a link could lead to any file that this program may read."""
-    return not is_ignored(path.name) and path.is_file() and not path.is_symlink()
+    ignored = is_ignored(path.name) or is_ignored(safe_file_name(path.name))
+    return not ignored and path.is_file() and not path.is_symlink()
 
 
 def _children(folder: UPath) -> list[UPath]:
@@ -159,7 +162,7 @@ def _landed_folder(folder: UPath) -> list[LandedRequest]:
     manifest = folder / MANIFEST
     described = (
         RequestManifest.from_json(manifest.read_bytes())
-        if manifest.exists()
+        if manifest.exists() and not manifest.is_symlink()
         else RequestManifest(files[0].name)
     )
     return [LandedRequest(folder.name, files[0], described)]

@@ -115,10 +115,15 @@ class RequestManifest:
         """
         known = {field.name for field in fields(cls)}
         document = json.loads(data)
-        if not (isinstance(document, dict) and isinstance(document.get("name"), str)):
-            raise ValueError(f"{MANIFEST} must be a JSON object with a name")  # noqa: TRY004 - bad data
+        if not isinstance(document, dict):
+            raise ValueError(f"{MANIFEST} must be a JSON object")  # noqa: TRY004 - bad data, no bad call
         values = {key: value for key, value in document.items() if key in known}
-        return cls(**{**values, "url_columns": tuple(values.get("url_columns") or ())})
+        columns = values.get("url_columns") or []
+        texts = [values.get("name"), values.get("base_url") or ""]
+        texts += columns if isinstance(columns, list) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{MANIFEST} must have a name, and texts as url_columns and base_url")
+        return cls(**{**values, "url_columns": tuple(columns)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +160,11 @@ class Store:
         try:
             path = UPath(root)
             self.is_local = path.protocol in ("", "file", "local")
-            if not self.is_local:  # what other processes put into a bucket must be seen
-                path = UPath(root, use_listings_cache=False)
-            path.fs  # noqa: B018 - a package that is missing for this protocol is found out now
+            listings = getattr(path.fs, "dircache", None)  # a package that is missing is found out here
         except (ImportError, ValueError) as error:
             raise StorageError(ErrorCode.STORAGE_FAILURE, f"Cannot use {root}: {error}.") from error
+        if listings is not None:  # what other processes put into a bucket must be seen
+            listings.use_listings_cache = False
         self.root: UPath = UPath(Path(path.path).expanduser().absolute()) if self.is_local else path
 
     # -- places

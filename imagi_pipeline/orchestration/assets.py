@@ -4,6 +4,7 @@ All that a run needs is found from its partition key, so every asset can be mate
 configuration.
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,7 +128,7 @@ def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: l
     tag_end(context, tables.summarize(report))
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
     context.add_output_metadata(metadata.of_report(report, pairs))
-    store.remove_folder(store.work(request_id))
+    _remove_work(context, store, request_id)
 
 
 @dg.graph_asset(
@@ -188,6 +189,16 @@ def _compress(
         raise failure(error) from error
     finally:
         progress.flush()
+
+
+def _remove_work(context: dg.OpExecutionContext, store: Store, request_id: str) -> None:
+    """Remove what passed between the steps of this run, and of earlier runs of the request that died."""
+    for folder in list(store.work(request_id).iterdir()):
+        run = context.instance.get_run_by_id(folder.name)
+        if run is None or run.is_finished or run.run_id == context.run.run_id:
+            store.remove_folder(folder)
+    with contextlib.suppress(OSError):  # another run of the request still uses it
+        store.work(request_id).rmdir()
 
 
 def _references(store: Store, request_id: str) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def furnish_home() -> Path:
     home = Path(os.environ.get("DAGSTER_HOME") or default_folder() / "dagster_home").expanduser().absolute()
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
-    if not (home / READY).exists():
+    if not ((home / READY).exists() and (home / "dagster.yaml").exists()):
         _furnish(home)
     return home
 

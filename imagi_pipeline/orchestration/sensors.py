@@ -28,10 +28,10 @@ def landing_folder_sensor(
             else:
                 store.write_upload(request.request_id, request.manifest, request.file.read_bytes())
                 new.append(request)
+    if not new:  # not logged as well: each tick would leave a file, for as long as a problem lies there
+        return dg.SkipReason("\n".join(problems) or f"No new CSV in {store.landing}.")
     for problem in problems:
         context.log.warning(problem)
-    if not new:
-        return dg.SkipReason("\n".join(problems) or f"No new CSV in {store.landing}.")
     return dg.SensorResult(
         run_requests=[_run_request(request) for request in new],
         dynamic_partitions_requests=[

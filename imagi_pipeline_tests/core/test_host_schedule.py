@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
-from imagi_pipeline.core.host_schedule import Download, HostSchedule
+from imagi_pipeline.core.host_schedule import ATTEMPTS_IN_SILENCE, Download, HostSchedule
 
 
 def take(schedule: HostSchedule) -> Download:
@@ -68,20 +68,40 @@ def test_all_threads_are_released_when_the_last_image_is_finished() -> None:
 
 def test_a_host_is_down_once_it_has_been_silent_for_long_enough() -> None:
     schedule = HostSchedule([], per_host=1, patience=0.05)
-    schedule.host_failed("a")
+    for _ in range(ATTEMPTS_IN_SILENCE):
+        schedule.host_failed("a")
     assert not schedule.is_down("a")
     time.sleep(0.06)
+    assert not schedule.is_down("a")
+    schedule.host_failed("a")
     assert schedule.is_down("a")
     assert not schedule.is_down("b")
 
 
-def test_a_host_that_answers_now_and_then_is_not_down() -> None:
+def test_a_few_failures_far_apart_are_no_silence() -> None:
     schedule = HostSchedule([], per_host=1, patience=0.05)
     schedule.host_failed("a")
+    time.sleep(0.06)
+    schedule.host_failed("a")
+    assert not schedule.is_down("a")
+
+
+def test_a_host_that_answers_now_and_then_is_not_down() -> None:
+    schedule = HostSchedule([], per_host=1, patience=0.05)
+    for _ in range(ATTEMPTS_IN_SILENCE):
+        schedule.host_failed("a")
     time.sleep(0.06)
     schedule.host_answered("a")
     schedule.host_failed("a")
     assert not schedule.is_down("a")
+
+
+def test_a_download_that_is_tried_again_goes_before_those_of_other_hosts() -> None:
+    schedule = HostSchedule(["http://a/1", "http://b/1", "http://c/1"], per_host=1, patience=9)
+    first = take(schedule)
+    schedule.try_again(first, 0)
+    schedule.downloaded(first)
+    assert take(schedule).url == "http://a/1"
 
 
 def test_a_download_that_is_tried_again_goes_before_those_not_tried_yet() -> None:

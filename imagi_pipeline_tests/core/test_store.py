@@ -116,7 +116,21 @@ def test_a_manifest_cannot_name_a_file_elsewhere() -> None:
     assert RequestManifest.from_json(b'{"name": "../../../escaped.txt"}').name == "escaped.txt"
 
 
-@pytest.mark.parametrize("text", [b"{", b"[]", b'"x"', b"{}", b'{"name": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{",
+        b"[]",
+        b'"x"',
+        b"{}",
+        b'{"name": 1}',
+        b'{"name": "a", "url_columns": 5}',
+        b'{"name": "a", "url_columns": "abc"}',
+        b'{"name": "a", "url_columns": [1]}',
+        b'{"name": "a", "base_url": 5}',
+        b"\xff",
+    ],
+)
 def test_a_broken_manifest_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
         RequestManifest.from_json(text)

@@ -20,6 +20,13 @@ def test_an_empty_home_is_furnished(tmp_path: Path) -> None:
     assert (tmp_path / "dagster_home" / "dagster.yaml").read_bytes() == PACKAGED.read_bytes()
 
 
+def test_a_home_without_its_settings_is_furnished_again(tmp_path: Path) -> None:
+    furnish_home()
+    (tmp_path / "dagster_home" / "dagster.yaml").unlink()
+    furnish_home()
+    assert (tmp_path / "dagster_home" / "dagster.yaml").exists()
+
+
 def test_without_a_setting_the_home_is_below_that_of_the_user(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

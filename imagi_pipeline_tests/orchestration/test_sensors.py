@@ -172,6 +172,17 @@ def test_a_claim_that_was_cut_off_before_its_move_loses_nothing(
     assert [path.name for path in landing.iterdir()] != ["shop.csv"]
 
 
+def test_a_linked_request_folder_is_not_followed(
+    installation: Installation, landing: Path, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    drop(private, "secret.csv")
+    (landing / "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77").symlink_to(private)
+    assert look(installation) == []
+    assert (private / "secret.csv").exists()
+
+
 def break_manifest(folder: Path) -> None:
     (folder / "request.json").write_text("{")
 
