@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from upath import UPath
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.store import MANIFEST, RequestManifest, Store, is_request_id, safe_file_name
+from imagi_pipeline.core.store import (
+    MANIFEST,
+    RequestManifest,
+    Store,
+    is_request_id,
+    remove_if_empty,
+    safe_file_name,
+)
 
 SECONDS_BETWEEN_LOOKS = 0.2
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".crdownload", ".filepart", "~")
@@ -102,8 +109,7 @@ def remove_landed(store: Store, request: LandedRequest) -> None:
     folder = request.file.parent
     if folder != store.landing:
         (folder / MANIFEST).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something else lies there: not ours to remove
-            folder.rmdir()
+        remove_if_empty(folder)
 
 
 def _complete_files(landing: UPath, quiet_period: float) -> list[tuple[UPath, Look]]:
@@ -156,8 +162,7 @@ def _id_in_bucket(path: UPath, look: Look) -> str:
 def _landed_folder(folder: UPath) -> list[LandedRequest]:
     files = [path for path in _children(folder) if path.name != MANIFEST and _is_plain_file(path)]
     if not files:
-        with contextlib.suppress(OSError):  # a claim that died before its rename leaves it empty
-            folder.rmdir()
+        remove_if_empty(folder)  # a claim that died before its rename
         return []
     manifest = folder / MANIFEST
     described = (

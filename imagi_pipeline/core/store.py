@@ -78,6 +78,17 @@ def is_image_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
+def remove_if_empty(folder: UPath) -> None:
+    """Remove a folder unless something is in it. A bucket has no folders, only names that begin alike."""
+    if _is_local(folder):
+        with contextlib.suppress(OSError):
+            Path(folder.path).rmdir()
+
+
+def _is_local(path: UPath) -> bool:
+    return path.protocol in ("", "file", "local")
+
+
 def safe_file_name(name: str) -> str:
     """A file name that stays in its folder and on every file system, as close to `name` as can be."""
     readable = name.encode("utf-8", "replace").decode()  # a name in another encoding has surrogates
@@ -159,7 +170,7 @@ class Store:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         try:
             path = UPath(root)
-            self.is_local = path.protocol in ("", "file", "local")
+            self.is_local = _is_local(path)
             listings = getattr(path.fs, "dircache", None)  # a package that is missing is found out here
         except (ImportError, ValueError) as error:
             raise StorageError(ErrorCode.STORAGE_FAILURE, f"Cannot use {root}: {error}.") from error

@@ -4,7 +4,6 @@ All that a run needs is found from its partition key, so every asset can be mate
 configuration.
 """
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from imagi_pipeline.core.csv_table import CsvTable, enrich, read_request
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import ImagiError, StorageError
 from imagi_pipeline.core.image_lookup import image_urls
-from imagi_pipeline.core.store import RequestManifest, Store
+from imagi_pipeline.core.store import RequestManifest, Store, remove_if_empty
 from imagi_pipeline.orchestration import metadata
 from imagi_pipeline.orchestration.partitions import (
     COMPRESSED_IMAGE,
@@ -197,8 +196,7 @@ def _remove_work(context: dg.OpExecutionContext, store: Store, request_id: str) 
         run = context.instance.get_run_by_id(folder.name)
         if run is None or run.is_finished or run.run_id == context.run.run_id:
             store.remove_folder(folder)
-    with contextlib.suppress(OSError):  # another run of the request still uses it
-        store.work(request_id).rmdir()
+    remove_if_empty(store.work(request_id))
 
 
 def _references(store: Store, request_id: str) -> pd.DataFrame:
