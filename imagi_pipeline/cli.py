@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 import uuid
 from dataclasses import asdict
 from importlib import metadata
@@ -15,7 +16,6 @@ from upath import UPath
 
 from imagi_pipeline.core.request_status import (
     COMPLETED,
-    FAILED,
     IN_QUEUE,
     INTERRUPTED,
     RequestStatus,
@@ -33,11 +33,13 @@ from imagi_pipeline.terminal import (
     print_rows,
     print_status,
     progress_bar,
+    upload_bar,
 )
 
 if TYPE_CHECKING:
     from imagi_pipeline.core.csv_table import CsvTable
     from imagi_pipeline.core.store import RequestManifest, Store
+    from imagi_pipeline.gateway.gateway_client import GatewayClient
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +52,10 @@ EXIT_CODE_OF_INTERRUPT = 130
 """128 and the number of SIGINT, as shells have it."""
 
 FAILURES_SHOWN = 3
+SECONDS_BETWEEN_STATUSES = 1.0
+
+SECONDS_TO_FINISH = 10
+"""An upload that is under way when the gateway is told to stop may take so long."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ColumnOption = Annotated[
@@ -58,7 +64,7 @@ ColumnOption = Annotated[
 ]
 BaseOption = Annotated[str | None, typer.Option("--base-url", help="What relative URLs are relative to.")]
 GatewayPort = Annotated[
-    int, typer.Option(min=1, max=65535, help="Port of the gateway, which serves the images.")
+    int, typer.Option(min=1, max=65535, help="Port of the gateway: uploads, status, images, page.")
 ]
 CsvArgument = Annotated[Path, typer.Argument(help="The CSV.")]
 
@@ -127,22 +133,26 @@ def status(
 def serve(
     host: Annotated[str, typer.Option(help="Address of the Dagster UI.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    gateway_host: Annotated[str, typer.Option(help="Address of the gateway.")] = "127.0.0.1",
     gateway_port: GatewayPort = 8000,
     as_json: JsonOption = False,
 ) -> None:
-    """Run everything until Ctrl-C: CSVs dropped into the landing folder are processed."""
+    """Run everything until Ctrl-C: CSVs that are uploaded or dropped are processed."""
+    from imagi_pipeline.gateway.access import check_address
     from imagi_pipeline.orchestration.instance import furnish_home
-    from imagi_pipeline.serve import check_free
+    from imagi_pipeline.serve import Address
     from imagi_pipeline.serve import serve as run_service
     from imagi_pipeline.supervisor import ProgramDiedError
 
     with plain_errors(as_json):
+        check_address(gateway_host, Settings())
+        ui, gateway = Address(host, port), Address(gateway_host, gateway_port)
         home, store = furnish_home(), _store()
         if store.is_local:
             store.landing.mkdir(parents=True, exist_ok=True)
         facts = {
-            "ui": f"http://{host}:{port}",
-            "gateway": f"http://{host}:{gateway_port}",
+            "ui": ui.url,
+            "gateway": gateway.url,
             "landing": str(store.landing),
             "dagster_home": str(home),
         }
@@ -154,16 +164,16 @@ def serve(
                 print_lines(
                     [
                         f"Dagster UI      {facts['ui']}",
-                        f"images          {facts['gateway']}/media",
+                        f"upload          {facts['gateway']}",
                         f"drop CSVs into  {facts['landing']}",
                     ]
                 )
 
-        check_free(host, port)
-        check_free(host, gateway_port)
+        ui.check_free()
+        gateway.check_free()
         err.print("Starting Dagster ...")
         try:
-            run_service(host, port, gateway_port, on_ready)
+            run_service(ui, gateway, on_ready)
         except ProgramDiedError as error:
             fail(str(error), as_json)
 
@@ -174,18 +184,66 @@ def gateway(
     port: GatewayPort = 8000,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the compressed images of a local storage over HTTP."""
+    """Run the HTTP side alone, beside a Dagster: uploads, status, images and page."""
     import uvicorn
 
+    from imagi_pipeline.gateway.access import check_address
     from imagi_pipeline.gateway.app import build_app
-    from imagi_pipeline.serve import check_free
+    from imagi_pipeline.serve import Address
 
     with plain_errors(as_json):
-        app_of_store = build_app(_store())
-        check_free(host, port)
+        address, settings = Address(host, port), Settings()
+        check_address(host, settings)
+        address.check_free()
+        if "gateway_url" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"gateway_url": address.url})
+        gateway_app = build_app(settings)
         if as_json:
-            print_json({"gateway": f"http://{host}:{port}"})
-        uvicorn.run(app_of_store, host=host, port=port, log_level="warning")
+            print_json({"gateway": address.url})
+        uvicorn.run(
+            gateway_app,
+            host=host,
+            port=port,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        )
+
+
+@app.command()
+def submit(
+    file: CsvArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end, and download the enriched CSV and the report.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="With --wait: the folder of the downloads.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="The gateway; else IMAGI_GATEWAY_URL.")] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="IMAGI_TOKEN", help="Your token, if it wants one.")
+    ] = None,
+    url_column: ColumnOption = None,
+    base_url: BaseOption = None,
+    callback_url: Annotated[
+        str | None, typer.Option("--callback-url", help="Where the service tells the end of the request.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Upload a CSV to a running gateway."""
+    from imagi_pipeline.gateway.gateway_client import GatewayClient
+
+    options = {"url_column": url_column or [], "base_url": base_url, "callback_url": callback_url}
+    with plain_errors(as_json):
+        client = GatewayClient(url or Settings().gateway_url, token)
+        with upload_bar(file.stat().st_size) as advance:
+            request_id = client.upload(file, options, advance)
+        if wait:
+            found = _awaited(client, request_id)
+            copies = _downloads(client, found, output or file.parent, file.stem)
+        else:
+            found, copies = RequestStatus(request_id, IN_QUEUE, file.name), []
+        _print_submitted(found, copies, as_json)
 
 
 @app.command()
@@ -266,20 +324,12 @@ def _copies(document: dict[str, Any], output: Path, stem: str) -> list[str]:
 
 
 def _status_here(request_id: str) -> RequestStatus | None:
-    from imagi_pipeline.core.store import is_request_id
+    from imagi_pipeline.core.landing import status_without_run
     from imagi_pipeline.orchestration.instance import open_instance, request_status
 
     with open_instance() as instance:
         found = request_status(instance, request_id)
-    if found:
-        return found
-    store = _store()
-    if is_request_id(request_id) and (store.landing / request_id).exists():
-        return RequestStatus(request_id, IN_QUEUE)
-    if manifest := store.read_manifest(request_id):
-        lost = "It was interrupted before its run began: hand the file in again."
-        return RequestStatus(request_id, FAILED, manifest.name, error_code=INTERRUPTED, error=lost)
-    return None
+    return found or status_without_run(_store(), request_id)
 
 
 def _store() -> Store:
@@ -292,11 +342,45 @@ def _recent(url: str | None) -> list[RequestStatus]:
     if url:
         from imagi_pipeline.gateway.dagster_client import DagsterClient
 
-        return DagsterClient(url).recent_requests(MOST_SHOWN)
+        return DagsterClient(url).recent_requests(MOST_SHOWN).requests
     from imagi_pipeline.orchestration.instance import open_instance, recent_requests
 
     with open_instance() as instance:
         return recent_requests(instance, MOST_SHOWN)
+
+
+def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
+    """The status of a request at its end, with a progress bar until then."""
+    err.print(f"request {request_id}", highlight=False)
+    found = client.status(request_id)
+    try:
+        with progress_bar(lambda: found):
+            while not found.is_finished:
+                time.sleep(SECONDS_BETWEEN_STATUSES)
+                found = client.status(request_id)
+    except KeyboardInterrupt:
+        fail(f"It goes on without you. Ask for it with: imagi status {request_id}", as_json=False)
+    return found
+
+
+def _downloads(client: GatewayClient, found: RequestStatus, folder: Path, stem: str) -> list[str]:
+    if found.status != COMPLETED:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    copies = {folder / f"{stem}_enriched.csv": "result", folder / f"{stem}_report.csv": "report"}
+    for copy, kind in copies.items():
+        client.download(found.request_id, kind, copy)
+    return [str(copy) for copy in copies]
+
+
+def _print_submitted(found: RequestStatus, copies: list[str], as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(found) | {"copies": copies})
+    else:
+        print_status(found)
+        print_lines([f"copied to      {copy}" for copy in copies])
+    if found.is_finished and found.status != COMPLETED:
+        raise typer.Exit(1)
 
 
 def _print_recent(found: list[RequestStatus], as_json: bool) -> None:

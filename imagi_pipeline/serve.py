@@ -8,9 +8,10 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from imagi_pipeline.gateway.app import MEDIA
+from imagi_pipeline.gateway.media import MEDIA
 from imagi_pipeline.settings import variable
 from imagi_pipeline.supervisor import Program, Supervisor
 
@@ -21,8 +22,41 @@ LOOPBACK_FOR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compar
 QUIET = ("--log-level", "warning")
 
 
-def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None]) -> None:
-    """Run the Dagster UI on `host`:`port` and the gateway beside it, until SIGINT or SIGTERM.
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """A URL that this machine can open."""
+        reachable = LOOPBACK_FOR.get(self.host, self.host)
+        name = f"[{reachable}]" if ":" in reachable else reachable
+        return f"http://{name}:{self.port}"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """Of IP version 4 or 6."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    def check_free(self) -> None:
+        """Raise OSError with a plain message when it cannot be listened on."""
+        try:
+            socket.create_server((self.host, self.port), family=self.family).close()
+        except OSError as error:
+            raise OSError(f"Cannot listen on {self.host}, port {self.port}: {error.strerror}.") from error
+
+    def answers(self) -> bool:
+        """Whether somebody listens there."""
+        with socket.socket(self.family) as client:
+            client.settimeout(1)
+            return client.connect_ex((self.host, self.port)) == 0
+
+
+def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
+    """Run the Dagster UI and the gateway, with all that they need, until SIGINT or SIGTERM.
 
     Raises ProgramDiedError when a part ends by itself.
     """
@@ -41,44 +75,31 @@ def serve(host: str, port: int, gateway_port: int, on_ready: Callable[[], None])
             Program("daemon", _module("dagster._daemon", "run", "-w", str(workspace), *QUIET)),
             Program(
                 "web server",
-                _module("dagster_webserver", "-w", str(workspace), "-h", host, "-p", str(port), *QUIET),
-                lambda: _answers(host, port),
+                _module("dagster_webserver", "-w", str(workspace), *_options("-h", "-p", ui), *QUIET),
+                ui.answers,
             ),
             Program(
                 "gateway",
-                _module("imagi_pipeline", "gateway", "--host", host, "--port", str(gateway_port)),
-                lambda: _answers(host, gateway_port),
+                _module("imagi_pipeline", "gateway", *_options("--host", "--port", gateway)),
+                gateway.answers,
             ),
         ]
-        environment = dict(os.environ)
-        if not environment.get(variable("public_url")):
-            environment[variable("public_url")] = f"http://{_public(host)}:{gateway_port}{MEDIA}"
-        Supervisor(programs, environment).run(on_ready)
+        given = {name: value for name, value in os.environ.items() if value}
+        Supervisor(programs, _urls(ui, gateway) | given).run(on_ready)
 
 
 def _module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
-def check_free(host: str, port: int) -> None:
-    """Raise OSError with a plain message when a port cannot be listened on."""
-    try:
-        socket.create_server((host, port), family=_family(host)).close()
-    except OSError as error:
-        raise OSError(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
+def _options(host: str, port: str, address: Address) -> list[str]:
+    return [host, address.host, port, str(address.port)]
 
 
-def _answers(host: str, port: int) -> bool:
-    with socket.socket(_family(host)) as client:
-        client.settimeout(1)
-        return client.connect_ex((host, port)) == 0
-
-
-def _public(host: str) -> str:
-    """The host in a URL that this machine can open."""
-    reachable = LOOPBACK_FOR.get(host, host)
-    return f"[{reachable}]" if ":" in reachable else reachable
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _urls(ui: Address, gateway: Address) -> dict[str, str]:
+    """What the parts need to know of each other, where the user has not set it."""
+    return {
+        variable("dagster_url"): ui.url,
+        variable("gateway_url"): gateway.url,
+        variable("public_url"): gateway.url + MEDIA,
+    }

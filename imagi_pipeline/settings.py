@@ -6,12 +6,13 @@ the table of docs/settings.md.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -21,12 +22,29 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ENV_PREFIX = "IMAGI_"
 
+SECRET_SETTINGS = frozenset({"api_tokens", "webhook_secret"})
+"""Settings whose value must not be shown."""
+
+SHORTEST_TOKEN = 16
+SHORTEST_KEY, LONGEST_KEY = 24, 64
+"""Bytes of a signing key, as the Standard Webhooks specification has them."""
+
+
+class ApiToken(BaseModel):
+    """Who may use the HTTP API: a name for the log and the requests, and the token itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    secret: SecretStr
+    is_admin: bool = False
+
 
 class Settings(BaseSettings):
     """What a user may choose. Raises pydantic's ValidationError, which names the field, on a bad value."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
     )
 
     storage: str = Field(
@@ -36,6 +54,16 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "http://127.0.0.1:8000/media",
         description="What the URLs of compressed images start with; serve `compressed/` there.",
+    )
+    gateway_url: str = Field(
+        "http://127.0.0.1:8000",
+        description="Where programs reach the gateway; its links (`result_url`, ...) start with it.",
+    )
+    dagster_url: str = Field(
+        "http://127.0.0.1:3000", description="The Dagster web server that the gateway asks over GraphQL."
+    )
+    dagster_ui_url: str | None = Field(
+        None, description="Where people reach the Dagster UI (`run_url`); unset: as IMAGI_DAGSTER_URL."
     )
 
     preset: Literal["fast", "balanced", "small"] = Field(
@@ -109,6 +137,23 @@ class Settings(BaseSettings):
         description="Seconds without a change after which a file in the landing folder is complete.",
     )
 
+    max_upload_bytes: int = Field(
+        100_000_000, ge=1, description="Bytes of a CSV that is handed in over HTTP."
+    )
+    api_tokens: Annotated[tuple[ApiToken, ...], NoDecode] = Field(
+        (),
+        description="Who may use the HTTP API: comma-separated `name:token`, or `name:token:admin` for one "
+        "who sees the requests of all. Unset: everybody may, on loopback only.",
+    )
+    allow_anonymous: bool = Field(
+        False, description="Let the gateway listen on other addresses than loopback without tokens."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Key that callbacks are signed with, `whsec_` and base64 (docs/callbacks.md); "
+        "unset: no callbacks.",
+    )
+
     @field_validator("allowed_networks", mode="before")
     @classmethod
     def _split_networks(cls, value: Any) -> Any:
@@ -116,10 +161,37 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("public_url")
+    @field_validator("public_url", "gateway_url", "dagster_url", "dagster_ui_url")
     @classmethod
-    def _without_trailing_slash(cls, value: str) -> str:
-        return value.rstrip("/")
+    def _without_trailing_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else value
+
+    @field_validator("api_tokens", mode="before")
+    @classmethod
+    def _split_tokens(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        entries = [part.strip().split(":") for part in value.split(",") if part.strip()]
+        if not all(2 <= len(parts) <= 3 and parts[0] and parts[2:] in ([], ["admin"]) for parts in entries):
+            raise ValueError("write name:token or name:token:admin, separated by commas")
+        names, tokens = {parts[0] for parts in entries}, {parts[1] for parts in entries}
+        if min(map(len, tokens), default=SHORTEST_TOKEN) < SHORTEST_TOKEN:
+            raise ValueError(f"a token must have at least {SHORTEST_TOKEN} characters")
+        if len(names) < len(entries) or len(tokens) < len(entries):
+            raise ValueError("give each name once, and each token once")
+        return tuple({"name": parts[0], "secret": parts[1], "is_admin": len(parts) == 3} for parts in entries)
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _usable_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        encoded = value.get_secret_value().removeprefix("whsec_") if value else ""
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except ValueError as error:
+            raise ValueError("write whsec_ and the key in base64") from error
+        if value and not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
+            raise ValueError(f"the key must have {SHORTEST_KEY} to {LONGEST_KEY} bytes")
+        return value
 
     @property
     def compression(self) -> CompressionSettings:

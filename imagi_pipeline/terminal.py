@@ -13,12 +13,19 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.request_status import RequestStatus
-from imagi_pipeline.settings import Settings, variable
+from imagi_pipeline.settings import SECRET_SETTINGS, Settings, variable
 
 MOST_SHOWN = 20
 SECONDS_BETWEEN_LOOKS = 0.3
@@ -111,6 +118,15 @@ def progress_bar(look: Callable[[], RequestStatus | None]) -> Iterator[None]:
 
 
 @contextmanager
+def upload_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how many of `total` bytes are sent, by what the yielded function is called with."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("Upload", total=total)
+        yield lambda sent: bar.update(task, completed=sent)
+
+
+@contextmanager
 def plain_errors(as_json: bool) -> Iterator[None]:
     """Turn what a user can mend into one line on stderr and exit code 1; with JSON, a document as well."""
     try:
@@ -121,9 +137,11 @@ def plain_errors(as_json: bool) -> Iterator[None]:
         if error.title != Settings.__name__:
             raise
         first = error.errors()[0]
-        fail(f"{variable(str(first['loc'][0]))}: {first['msg']} (given: {first['input']!r})", as_json)
+        name = str(first["loc"][0])
+        given = "" if name in SECRET_SETTINGS else f" (given: {first['input']!r})"
+        fail(f"{variable(name)}: {first['msg']}{given}", as_json)
     except OSError as error:
-        fail(str(error), as_json)
+        fail(str(error), as_json, getattr(error, "code", None))
 
 
 def fail(message: str, as_json: bool, code: str | None = None) -> NoReturn:

@@ -11,6 +11,7 @@ import pytest
 from imagi_pipeline.core.store import Store
 from imagi_pipeline.settings import ENV_PREFIX, Settings
 from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.service import WEBHOOK_SECRET, Service, running_service
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def image_host() -> Iterator[ImageHost]:
     with ImageHost() as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One `imagi serve` for all tests that need no special one: it takes seconds to start."""
+    settings = {"IMAGI_CONNECTIONS_PER_HOST": "4", "IMAGI_WEBHOOK_SECRET": WEBHOOK_SECRET}
+    with running_service(tmp_path_factory.mktemp("service"), **settings) as running:
+        yield running
 
 
 @pytest.fixture

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pytest
 import requests
 
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.store import image_key
-from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline_tests.image_host import ImageHost
-from imagi_pipeline_tests.processes import SIGINT_IGNORED, alive, descendants
+from imagi_pipeline_tests.service import Service, wait_for
 
 MATERIALIZE_IMAGES = """
 mutation($keys: [String!]!) {
@@ -37,100 +26,6 @@ mutation($keys: [String!]!) {
   }
 }
 """
-
-IMAGE_PARTITIONS = """
-query { assetNodeOrError(assetKey: {path: ["compressed_image"]}) { ... on AssetNode {
-  assetPartitionStatuses { ... on DefaultPartitionStatuses {
-    materializedPartitions failedPartitions unmaterializedPartitions
-  } }
-} } }
-"""
-
-
-@dataclass
-class Service:
-    process: subprocess.Popen[str]
-    ui: str
-    gateway: str
-    storage: Path
-
-    @property
-    def client(self) -> DagsterClient:
-        return DagsterClient(self.ui)
-
-    def drop(self, name: str, urls: list[str]) -> None:
-        """Drop a CSV as a person does."""
-        (self.storage / "landing" / name).write_text("Images\n" + "\n".join(urls) + "\n")
-
-    def request_of(self, name: str) -> str:
-        """The id of the request that a dropped file became."""
-        found = wait_for(lambda: list((self.storage / "uploads").glob(f"*/{name}")))
-        return str(found[0].parent.name)
-
-    def status(self, request_id: str) -> RequestStatus | None:
-        return self.client.request_status(request_id)
-
-    def finished(self, request_id: str) -> RequestStatus:
-        def look() -> RequestStatus | None:
-            found = self.status(request_id)
-            return found if found and found.is_finished else None
-
-        done: RequestStatus = wait_for(look)
-        return done
-
-    def query(self, text: str, **variables: Any) -> Any:
-        answer = requests.post(
-            f"{self.ui}/graphql", json={"query": text, "variables": variables}, timeout=30
-        ).json()
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-    def image_partitions(self) -> dict[str, list[str]]:
-        statuses: dict[str, list[str]] = self.query(IMAGE_PARTITIONS)["assetNodeOrError"][
-            "assetPartitionStatuses"
-        ]
-        return statuses
-
-
-def wait_for(look: Callable[[], Any], seconds: float = 120) -> Any:
-    patience = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < patience, "waited in vain"
-        time.sleep(0.2)
-    return found
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """`imagi serve` as a script starts it with `&`, SIGINT ignored; at the end nothing of it is left."""
-    folder = tmp_path_factory.mktemp("service")
-    ui_port, gateway_port = free_port(), free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")} | {
-        "IMAGI_STORAGE": str(folder / "storage"),
-        "DAGSTER_HOME": str(folder / "home"),
-        "IMAGI_ALLOWED_NETWORKS": "127.0.0.0/8",
-        "IMAGI_CONNECTIONS_PER_HOST": "4",
-    }
-    ports = ["--port", str(ui_port), "--gateway-port", str(gateway_port)]
-    with subprocess.Popen(
-        [*SIGINT_IGNORED, sys.executable, "-m", "imagi_pipeline", "serve", "--json", *ports],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
-        assert process.stdout
-        facts = json.loads(process.stdout.readline())
-        yield Service(process, facts["ui"], facts["gateway"], folder / "storage")
-        started = descendants(process.pid)
-        process.terminate()
-        assert process.wait(60) == 0
-        assert not alive(started)
 
 
 def test_a_dropped_csv_comes_back_with_urls_that_can_be_opened(
@@ -224,4 +119,4 @@ def test_a_request_that_fails_says_why_over_graphql(service: Service) -> None:
     service.drop("empty.csv", [])
     done = service.finished(service.request_of("empty.csv"))
     assert (done.status, done.error_code) == ("failed", "empty_csv")
-    assert done in service.client.recent_requests(100)
+    assert done in service.client.recent_requests(100).requests

@@ -114,6 +114,7 @@ def _decode(data: bytes) -> tuple[str, str, bytes]:
             raise CsvError(
                 ErrorCode.UNREADABLE_TEXT,
                 f"The file breaks its encoding, {encoding}, at byte {error.start:,}.",
+                row=data[: len(mark) + error.start].decode(encoding, "replace").count("\n") + 1,
             ) from error
         encoding = _code_page(data)
         text = data.decode(encoding)

@@ -118,11 +118,12 @@ def read_request(data: bytes, *, url_columns: Sequence[str] = (), base_url: str 
     table = read_csv(data, url_columns=url_columns, base_url=base_url)
     if not table.references:
         detail = "The CSV names no image that can be downloaded."
-        if table.problems:
-            first = table.problems[0]
-            count = f"{len(table.problems):,} entries cannot be used"
-            detail += f" {count}, first in row {first.row}: {first.message}"
-        raise CsvError(ErrorCode.NO_IMAGE_REFERENCES, detail)
+        if not table.problems:
+            raise CsvError(ErrorCode.NO_IMAGE_REFERENCES, detail)
+        first = table.problems[0]
+        count = f"{len(table.problems):,} entries cannot be used"
+        detail += f" {count}, first in row {first.row}: {first.message}"
+        raise CsvError(ErrorCode.NO_IMAGE_REFERENCES, detail, row=first.row, column=first.column)
     return table
 
 
@@ -265,7 +266,8 @@ def _named_columns(table: CsvTable, wanted: Sequence[str]) -> list[int]:
             found = [int(name) - 1]
         if not found:
             there = ", ".join(map(_shown, table.header))
-            raise CsvError(ErrorCode.UNKNOWN_COLUMN, f"There is no column {name!r}. There are: {there}.")
+            detail = f"There is no column {name!r}. There are: {there}."
+            raise CsvError(ErrorCode.UNKNOWN_COLUMN, detail, column=name.strip())
         columns.update(found)
     return sorted(columns)
 

@@ -107,18 +107,24 @@ class Lease:
 
 
 def compress_images(
-    urls: Collection[str], store: Store, settings: Settings, *, thumbnails: int = 0
+    urls: Collection[str],
+    store: Store,
+    settings: Settings,
+    *,
+    thumbnails: int = 0,
+    settled: Collection[str] = frozenset(),
 ) -> Iterator[ImageResult]:
     """Fetch, compress and store the images behind distinct URLs; one result for each, in no certain order.
 
     An image whose record is fresh (`settings.reuse_for`) is reused, an older one is asked for by conditional
-    GET. The first `thumbnails` URLs get thumbnails, if they are compressed now. Raises StorageError, which
+    GET; one of `settled` is reused however old it is. The first `thumbnails` URLs get thumbnails, if they
+    are compressed now. Raises StorageError, which
     ends the work, when the storage fails; a failure of an image is a result. Closing the iterator stops the
     work.
     """
     if not urls:
         return
-    work = _Work(urls, store, settings, thumbnails)
+    work = _Work(urls, store, settings, thumbnails, settled)
     try:
         work.start()
         for _ in urls:
@@ -131,10 +137,18 @@ def compress_images(
 
 
 class _Work:
-    def __init__(self, urls: Collection[str], store: Store, settings: Settings, thumbnails: int) -> None:
+    def __init__(
+        self,
+        urls: Collection[str],
+        store: Store,
+        settings: Settings,
+        thumbnails: int,
+        settled: Collection[str],
+    ) -> None:
         self.results: queue.SimpleQueue[ImageResult | BaseException] = queue.SimpleQueue()
         self._store = store
         self._settings = settings
+        self._settled = settled
         self._fingerprint = settings.compression.fingerprint
         self._bytes = Budget(settings.bytes_in_flight)
         pixels = Budget(settings.pixels_in_flight)
@@ -199,7 +213,7 @@ class _Work:
         url, key = download.url, image_key(download.url)
         record = self._store.read_record(key)
         current = record if record and record.settings == self._fingerprint else None
-        if current and time.time() - current.checked_at < self._settings.reuse_for:
+        if current and (url in self._settled or self._is_fresh(current)):
             return ImageResult(url, key, "reused", current)
         source = self._fetch(download, current, memory)
         place.close()
@@ -208,6 +222,9 @@ class _Work:
             return self._confirm(url, key, current, source)
         memory.shrink(len(source.data))
         return self._compress(url, key, source)
+
+    def _is_fresh(self, record: ImageRecord) -> bool:
+        return time.time() - record.checked_at < self._settings.reuse_for
 
     def _fetch(self, download: Download, record: ImageRecord | None, memory: Lease) -> FetchedImage | None:
         if self._schedule.is_down(download.host):

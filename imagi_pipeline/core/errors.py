@@ -128,7 +128,14 @@ class ImagiError(Exception):
 
 
 class CsvError(ImagiError):
-    """The request as a whole cannot be done."""
+    """The request as a whole cannot be done; `row`, from 1, and `column` are where, if it is one place."""
+
+    def __init__(
+        self, kind: ErrorCode, detail: str, *, row: int | None = None, column: str | None = None
+    ) -> None:
+        super().__init__(kind, detail)
+        self.row = row
+        self.column = column
 
 
 class ImageError(ImagiError):

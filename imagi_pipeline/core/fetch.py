@@ -1,4 +1,4 @@
-"""URL -> bytes, guarded: one attempt to download one source image.
+"""URL -> bytes, guarded: one attempt to download one source image, or to post one message.
 
 Here belongs what an answer may be: where it redirects to, how large its body is, the name of each failure.
 Which addresses may be dialled is address_guard.py, how long an attempt may take is deadline.py. Scheduling
@@ -18,7 +18,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,6 +70,14 @@ class FetchedImage:
     final_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class PostAnswer:
+    """How a host answered a message: its HTTP status, and the seconds that it asked to wait, if it did."""
+
+    status: int
+    retry_after: float | None
+
+
 class Fetcher:
     """Downloads images, many threads at a time, each with its own kept-alive connections."""
 
@@ -117,10 +125,7 @@ class Fetcher:
         Raises FetchError, whose code says what went wrong and whether a later attempt may succeed. The
         deadline holds for everything but the system's resolver, which cannot be interrupted.
         """
-        attempt = Attempt(self._settings, url)
-        token = _current_attempt.set(attempt)
-        self._watchdog.watch(attempt)
-        try:
+        with self._attempt(url) as attempt:
             response = self._follow(attempt, _request_headers(etag, last_modified))
             with closing(response):
                 if response.status_code == 304 and (etag or last_modified):
@@ -129,19 +134,38 @@ class Fetcher:
                 self._check_answer(response, attempt.host)
                 self._claim(attempt, response, claim_bytes)
                 data = self._read(attempt, response.raw)
+        return _fetched_image(data, response)
+
+    def post(self, url: str, data: bytes, headers: Mapping[str, str]) -> PostAnswer:
+        """Make one attempt to post `data` to `url`; any status is an answer, and no redirect is followed.
+
+        The host may have got the message although this raises FetchError, and it may get it twice.
+        """
+        with self._attempt(url) as attempt:
+            request = _prepare_first(url, {"User-Agent": _user_agent(), **headers}, data)
+            attempt.url = str(request.url)
+            with closing(self._send(request)) as response:
+                attempt.time_left()  # a header that the watchdog cut looks like a whole one
+                _discard(response.raw)
+                return PostAnswer(response.status_code, _retry_after(response.headers.get("Retry-After")))
+
+    @contextmanager
+    def _attempt(self, url: str) -> Iterator[Attempt]:
+        """What is sent in a `with` block is guarded and has one deadline; its failures become FetchError."""
+        attempt = Attempt(self._settings, url)
+        token = _current_attempt.set(attempt)
+        self._watchdog.watch(attempt)
+        try:
+            yield attempt
         except (OSError, urllib3.exceptions.HTTPError) as error:
             raise _transport_failure(error, attempt) from error
         finally:
             self._watchdog.unwatch(attempt)
             _current_attempt.reset(token)
-        return _fetched_image(data, response)
 
     def _follow(self, attempt: Attempt, headers: Mapping[str, str]) -> requests.Response:
         """The first answer that is no redirect; its body is not read yet."""
-        try:
-            request = _prepare(attempt.url, headers)
-        except ValueError as error:
-            raise FetchError(ErrorCode.INVALID_URL, f"The URL cannot be used: {error}.") from error
+        request = _prepare_first(attempt.url, headers)
         for _ in range(MAX_REDIRECTS + 1):
             attempt.url = str(request.url)
             response = self._send(request)
@@ -251,10 +275,19 @@ def _user_agent() -> str:
     return f"imagi_pipeline/{version} (+https://github.com/imagi-pipeline)"
 
 
-def _prepare(url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
-    """The GET request for `url`; ValueError with the reason when it is no plain http or https URL."""
+def _prepare_first(
+    url: str, headers: Mapping[str, str], data: bytes | None = None
+) -> requests.PreparedRequest:
+    try:
+        return _prepare(url, headers, data)
+    except ValueError as error:
+        raise FetchError(ErrorCode.INVALID_URL, f"The URL cannot be used: {error}.") from error
+
+
+def _prepare(url: str, headers: Mapping[str, str], data: bytes | None = None) -> requests.PreparedRequest:
+    """The GET or, with data, POST request; ValueError with the reason when it is no plain http(s) URL."""
     request = requests.PreparedRequest()
-    request.prepare(method="GET", url=url, headers=headers)
+    request.prepare(method="GET" if data is None else "POST", url=url, headers=headers, data=data)
     parts = urlsplit(request.url or "")
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"its scheme is {str(parts.scheme)!r}, not http or https")

@@ -1,22 +1,26 @@
 """The landing folder: which files are complete, and how one becomes a request.
 
 A dropped file is claimed by moving it into a folder named by a new request id; from there on it is like a
-request that the gateway wrote: `landing/<request_id>/` with one CSV and perhaps a manifest, complete.
+request that the gateway published: `landing/<request_id>/` with one CSV and perhaps a manifest, complete.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from upath import UPath
 
 from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.request_status import FAILED, IN_QUEUE, INTERRUPTED, RequestStatus
 from imagi_pipeline.core.store import (
     MANIFEST,
     RequestManifest,
@@ -24,10 +28,13 @@ from imagi_pipeline.core.store import (
     is_request_id,
     remove_if_empty,
     safe_file_name,
+    storage_errors,
 )
 
 SECONDS_BETWEEN_LOOKS = 0.2
-UNFINISHED_SUFFIXES = (".part", ".tmp", ".crdownload", ".filepart", "~")
+SECONDS_OF_A_DAY = 24 * 3600
+UNFINISHED = ".part"
+UNFINISHED_SUFFIXES = (UNFINISHED, ".tmp", ".crdownload", ".filepart", "~")
 REQUEST_NAMESPACE = uuid.UUID("8f5d4a0e-6f0b-4f6f-9a41-0d6a2c1f7b3e")
 
 
@@ -99,8 +106,82 @@ def land_requests(store: Store, quiet_period: float) -> tuple[list[LandedRequest
             requests.append(_accept(store, path, look))
     for folder in folders:
         with noting(problems, folder):
-            requests += _landed_folder(folder)
+            if landed := _landed_in(folder):
+                requests.append(landed)
+            else:
+                remove_if_empty(folder)  # a claim that died before its rename
     return requests, problems
+
+
+def publish(store: Store, request_id: str, manifest: RequestManifest, data: bytes) -> None:
+    """Put a request into the landing folder, whole or not at all, and on the disk when this returns.
+
+    A request that lies there already stays as it is. Raises StorageError.
+    """
+    folder = store.landing / request_id
+    if not store.is_local:  # a put is atomic, and without its CSV a folder is no request
+        store.write(folder / MANIFEST, manifest.to_json())
+        store.write(folder / manifest.name, data)
+        return
+    with storage_errors("write", folder):
+        hidden = Path(store.landing.path, f".{uuid.uuid4().hex}{UNFINISHED}")
+        hidden.mkdir(parents=True)
+        try:
+            _write_to_disk(hidden / manifest.name, data)
+            _write_to_disk(hidden / MANIFEST, manifest.to_json())
+            _sync_folder(hidden)
+            with _already_there():
+                hidden.rename(folder.path)
+            _sync_folder(hidden.parent)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def remove_unfinished(store: Store) -> None:
+    """Remove what gateways that were killed left behind a day ago or earlier."""
+    if not store.is_local:
+        return
+    for folder in Path(store.landing.path).glob(f".*{UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > SECONDS_OF_A_DAY:
+                shutil.rmtree(folder)
+
+
+def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
+    """The status of a request that has no run: waiting in the landing folder, or lost; None if unknown."""
+    if not is_request_id(request_id):
+        return None
+    try:
+        landed = _landed_in(store.landing / request_id)
+    except ValueError:  # its manifest is broken: the sensor says so, and it stays until it is mended
+        return RequestStatus(request_id, IN_QUEUE)
+    if landed:
+        given = landed.manifest
+        return RequestStatus(request_id, IN_QUEUE, given.name, created=given.created, owner=given.owner)
+    kept = store.read_manifest(request_id)
+    if kept is None:
+        return None
+    lost = "It was interrupted before its run began: hand the file in again."
+    return RequestStatus(
+        request_id,
+        FAILED,
+        kept.name,
+        error_code=INTERRUPTED,
+        error=lost,
+        created=kept.created,
+        owner=kept.owner,
+    )
+
+
+def waiting_requests(store: Store) -> list[RequestStatus]:
+    """The status of the requests in the landing folder, newest first."""
+    names = [path.name for path in _children(store.landing) if is_request_id(path.name)]
+    found = [status for name in names if (status := status_without_run(store, name))]
+    return sorted(
+        (status for status in found if status.status == IN_QUEUE),
+        key=lambda status: status.created or 0.0,
+        reverse=True,
+    )
 
 
 def remove_landed(store: Store, request: LandedRequest) -> None:
@@ -159,18 +240,42 @@ def _id_in_bucket(path: UPath, look: Look) -> str:
     return str(uuid.uuid5(REQUEST_NAMESPACE, f"{path}|{look.etag}|{look.size}|{look.changed_at}"))
 
 
-def _landed_folder(folder: UPath) -> list[LandedRequest]:
+def _landed_in(folder: UPath) -> LandedRequest | None:
     files = [path for path in _children(folder) if path.name != MANIFEST and _is_plain_file(path)]
     if not files:
-        remove_if_empty(folder)  # a claim that died before its rename
-        return []
+        return None
     manifest = folder / MANIFEST
     described = (
         RequestManifest.from_json(manifest.read_bytes())
         if manifest.exists() and not manifest.is_symlink()
         else RequestManifest(files[0].name)
     )
-    return [LandedRequest(folder.name, files[0], described)]
+    return LandedRequest(folder.name, files[0], described)
+
+
+def _write_to_disk(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _already_there() -> Iterator[None]:
+    """Ignore that a folder cannot be renamed because its new name is taken by one that is not empty."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _has_writer(path: UPath) -> bool:

@@ -9,6 +9,9 @@ JOB_NAME = "process_csv"
 
 REQUEST_ID_TAG = "imagi/request_id"
 FILE_TAG = "imagi/file"
+OWNER_TAG = "imagi/owner"
+CREATED_TAG = "imagi/created"
+ONLY_FAILED_TAG = "imagi/only_failed"
 ROWS_TAG = "imagi/rows"
 PROBLEMS_TAG = "imagi/problems"
 IMAGES_TOTAL_TAG = "imagi/images_total"
@@ -18,6 +21,10 @@ BYTES_BEFORE_TAG = "imagi/bytes_before"
 BYTES_AFTER_TAG = "imagi/bytes_after"
 ERROR_CODE_TAG = "imagi/error_code"
 ERROR_TAG = "imagi/error"
+
+FIGURE_TAGS = frozenset(
+    {IMAGES_TOTAL_TAG, IMAGES_DONE_TAG, IMAGES_FAILED_TAG, BYTES_BEFORE_TAG, BYTES_AFTER_TAG}
+)
 
 WILL_RETRY_TAG = "dagster/will_retry"
 
@@ -50,7 +57,7 @@ class RequestStatus:
     """The state of one request.
 
     `problems` are the entries of the CSV that are no usable URLs, `images_done` counts the failed images too,
-    times are seconds since 1970.
+    times are seconds since 1970. `owner` is the name of the token that it was handed in with.
     """
 
     request_id: str
@@ -68,6 +75,7 @@ class RequestStatus:
     error: str | None = None
     created: float | None = None
     finished: float | None = None
+    owner: str | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -87,6 +95,8 @@ def status_of_run(
     if status == FAILED and tags.get(WILL_RETRY_TAG) == "true":  # its process died, and the next is to come
         status = IN_QUEUE
     failed = status == FAILED
+    if status == IN_QUEUE:  # a run that is tried again comes with the figures of the one before it
+        tags = {name: value for name, value in tags.items() if name not in FIGURE_TAGS}
     return RequestStatus(
         request_id=tags[REQUEST_ID_TAG],
         status=status,
@@ -103,8 +113,9 @@ def status_of_run(
         error=(tags.get(ERROR_TAG) or "The run failed; its log in the Dagster UI says why.")
         if failed
         else None,
-        created=created,
-        finished=finished,
+        created=float(tags[CREATED_TAG]) if CREATED_TAG in tags else created,
+        finished=None if status == IN_QUEUE else finished,
+        owner=tags.get(OWNER_TAG),
     )
 
 

@@ -10,6 +10,8 @@
     reports/<request_id>.csv            the asset compression_report
     results/<request_id>/<name>.csv     the asset enriched_csv
     work/<request_id>/<run_id>/         what passes between the steps of a run, while it runs
+    callbacks/<request_id>.json         a callback that its receiver has not accepted yet
+    idempotency/<hash>.json             which request an Idempotency-Key of the last day belongs to
 
 An image record is written after the image that it describes: where a record is, the image is whole.
 """
@@ -104,12 +106,16 @@ def safe_file_name(name: str) -> str:
 class RequestManifest:
     """What came with a CSV: its file name, the columns to search, and the base of relative URLs.
 
-    The name is made safe, whoever gave it: it becomes part of paths.
+    The name is made safe, whoever gave it: it becomes part of paths. `owner` is the name of the token that
+    it was handed in with, `created` when, in seconds since 1970; `callback_url` is told its end.
     """
 
     name: str
     url_columns: tuple[str, ...] = ()
     base_url: str | None = None
+    owner: str | None = None
+    created: float | None = None
+    callback_url: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", safe_file_name(self.name))
@@ -130,10 +136,15 @@ class RequestManifest:
             raise ValueError(f"{MANIFEST} must be a JSON object")  # noqa: TRY004 - bad data, no bad call
         values = {key: value for key, value in document.items() if key in known}
         columns = values.get("url_columns") or []
-        texts = [values.get("name"), values.get("base_url") or ""]
+        texts = [
+            values.get("name"),
+            *(values.get(key) or "" for key in ("base_url", "owner", "callback_url")),
+        ]
         texts += columns if isinstance(columns, list) else [None]
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{MANIFEST} must have a name, and texts as url_columns and base_url")
+        is_time = isinstance(values.get("created") or 0.0, int | float)
+        if not (is_time and all(isinstance(text, str) for text in texts)):
+            expected = "a name, texts, texts as url_columns, and seconds since 1970 as created"
+            raise ValueError(f"{MANIFEST} must have {expected}")
         return cls(**{**values, "url_columns": tuple(columns)})
 
 
@@ -207,6 +218,16 @@ class Store:
         return self.root / "work" / request_id
 
     @property
+    def callbacks(self) -> UPath:
+        """Callbacks to be delivered, one file for each request."""
+        return self.root / "callbacks"
+
+    @property
+    def idempotency_keys(self) -> UPath:
+        """Which request an Idempotency-Key belongs to."""
+        return self.root / "idempotency"
+
+    @property
     def compressed(self) -> UPath:
         """The compressed images and their records; what is served over HTTP."""
         return self.root / "compressed"
@@ -232,7 +253,7 @@ class Store:
 
     def write(self, path: UPath, data: bytes) -> None:
         """Write a file whole or not at all."""
-        with _storage_errors("write", path):
+        with storage_errors("write", path):
             if not self.is_local:
                 path.write_bytes(data)
                 return
@@ -246,7 +267,7 @@ class Store:
 
     def read(self, path: UPath) -> bytes | None:
         """The bytes of a file, or None when there is none."""
-        with _storage_errors("read", path):
+        with storage_errors("read", path):
             try:
                 return path.read_bytes()
             except (FileNotFoundError, NotADirectoryError):
@@ -254,7 +275,7 @@ class Store:
 
     def remove_folder(self, folder: UPath) -> None:
         """Remove a folder with all that is in it, if it is there."""
-        with _storage_errors("remove", folder), contextlib.suppress(FileNotFoundError):
+        with storage_errors("remove", folder), contextlib.suppress(FileNotFoundError):
             folder.fs.rm(folder.path, recursive=True)
 
     # -- requests
@@ -283,7 +304,7 @@ class Store:
     def reference_tables(self) -> list[UPath]:
         """The reference tables of all requests, newest first."""
         folder = self.root / "references"
-        with _storage_errors("list", folder):
+        with storage_errors("list", folder):
             try:
                 found = [path for path in folder.iterdir() if path.suffix == ".csv"]
             except FileNotFoundError:
@@ -314,7 +335,7 @@ class Store:
         return record if self._size(self.image(key, record)) == record.bytes else None
 
     def _size(self, path: UPath) -> int | None:
-        with _storage_errors("read", path):
+        with storage_errors("read", path):
             try:
                 return int(path.stat().st_size)
             except FileNotFoundError:
@@ -330,7 +351,8 @@ def _write_making_folder(path: str, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _storage_errors(verb: str, path: UPath) -> Iterator[None]:
+def storage_errors(verb: str, path: UPath) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says what could not be done to which file."""
     try:
         yield
     except OSError as error:

@@ -1,43 +1,94 @@
-"""What is served over HTTP: the compressed images."""
+"""The HTTP application: API, compressed images and page, on one storage and one Dagster."""
 
 from __future__ import annotations
 
-from os import PathLike, stat_result
+import contextlib
+from collections.abc import AsyncIterator
+from importlib import metadata, resources
+from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
 
-from imagi_pipeline.core.store import Store, is_compressed_image
+from imagi_pipeline.core.fetch import Fetcher
+from imagi_pipeline.core.landing import remove_unfinished
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.gateway.api import Gateway, router, service
+from imagi_pipeline.gateway.callbacks import Callbacks
+from imagi_pipeline.gateway.dagster_client import DagsterClient
+from imagi_pipeline.gateway.documents import status_document
+from imagi_pipeline.gateway.media import MEDIA, CompressedImages
+from imagi_pipeline.gateway.metrics import CountRequests, Metrics
+from imagi_pipeline.gateway.middleware import Guard
+from imagi_pipeline.gateway.problems import add_handlers
+from imagi_pipeline.gateway.request_service import RequestService
+from imagi_pipeline.gateway.uploads import Intake, remove_old_keys
+from imagi_pipeline.settings import Settings
 
-MEDIA = "/media"
-CACHE_SECONDS = 24 * 3600
-"""An image may change behind its URL, with its source or the settings: caches must ask again."""
-
-
-class CompressedImages(StaticFiles):
-    """The compressed images, without the records and temporary files beside them."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """The image, with ETag and Range by Starlette; 404 for anything else in the folder."""
-        if not is_compressed_image(path):
-            raise HTTPException(404)
-        return await super().get_response(path, scope)
-
-    def file_response(
-        self, full_path: str | PathLike[str], stat_result: stat_result, scope: Scope, status_code: int = 200
-    ) -> Response:
-        """Add what a browser and a cache need to know."""
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers["Cache-Control"] = f"public, max-age={CACHE_SECONDS}"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+PAGE = "page"
 
 
-def build_app(store: Store) -> Starlette:
-    """The application on one storage root; a bucket serves its images itself (IMAGI_PUBLIC_URL)."""
-    images = CompressedImages(directory=str(store.compressed), check_dir=False)
-    return Starlette(routes=[Mount(MEDIA, images)] if store.is_local else [])
+def build_app(settings: Settings) -> FastAPI:
+    """The gateway with these settings. Raises StorageError when the storage cannot be used."""
+    gateway = _gateway(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        remove_unfinished(gateway.store)
+        remove_old_keys(gateway.store)
+        gateway.callbacks.start()
+        yield
+        gateway.callbacks.stop()
+        gateway.fetcher.close()
+
+    app = FastAPI(
+        title="imagi",
+        summary="A CSV of image URLs in, the same CSV with the URLs of compressed copies out.",
+        version=metadata.version("imagi_pipeline"),
+        lifespan=lifespan,
+        docs_url=None,  # they load their scripts from other hosts
+        redoc_url=None,
+    )
+    app.state.gateway = gateway
+    add_handlers(app)
+    app.include_router(router)
+    app.include_router(service)
+    _add_page(app)
+    if gateway.store.is_local:  # a bucket serves its images itself (IMAGI_PUBLIC_URL)
+        app.mount(MEDIA, CompressedImages(directory=str(gateway.store.compressed), check_dir=False))
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(CountRequests, metrics=gateway.metrics)
+    return app
+
+
+def _gateway(settings: Settings) -> Gateway:
+    store, client, metrics = Store(settings.storage), DagsterClient(settings.dagster_url), Metrics()
+    requests = RequestService(store, client)
+
+    def document(request_id: str) -> dict[str, Any] | None:
+        found = requests.find(request_id)
+        return status_document(found, store, settings).model_dump(mode="json") if found else None
+
+    callbacks = Callbacks(store, settings, document, lambda outcome: metrics.callbacks.labels(outcome).inc())
+    metrics.watch(store, client, callbacks)
+    return Gateway(
+        settings=settings,
+        store=store,
+        client=client,
+        requests=requests,
+        intake=Intake(store, settings, callbacks.register),
+        callbacks=callbacks,
+        fetcher=Fetcher(settings),
+        metrics=metrics,
+    )
+
+
+def _add_page(app: FastAPI) -> None:
+    folder = str(resources.files("imagi_pipeline.gateway") / PAGE)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(f"{folder}/index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=folder))

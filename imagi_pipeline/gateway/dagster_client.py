@@ -1,68 +1,422 @@
-"""GraphQL to a running Dagster webserver: what a program outside Dagster needs to know of a request."""
+"""GraphQL to a running Dagster webserver: what a program outside Dagster may ask, and have done.
+
+The queries are the files in `queries/`; docs/graphql.md shows them to other programs.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
 import requests
 
-from imagi_pipeline.core.request_status import JOB_NAME, REQUEST_ID_TAG, RequestStatus, status_of_run
+from imagi_pipeline.core.request_status import (
+    CANCELLED,
+    COMPLETED,
+    CREATED_TAG,
+    FAILED,
+    IN_QUEUE,
+    JOB_NAME,
+    OWNER_TAG,
+    PROCESSING,
+    REQUEST_ID_TAG,
+    RequestStatus,
+    status_of_run,
+)
 
 TIMEOUT = 10.0
+"""Seconds to wait for an answer."""
+
+SECONDS_CONNECTED = 2.0
+"""Dagster closes a connection that was silent for 5 s; a query sent at that moment would be lost."""
+
+SENSOR = "landing_folder_sensor"
+PARTITION_TAG = "dagster/partition"
+OWN_TAGS = "imagi/"
+"""What the names of this project's tags begin with."""
+
+ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+"""The statuses of a run that has ended."""
+
+SECONDS_OF_SILENCE = 180.0
+"""A daemon beats every 30 s; Dagster itself calls one that is silent healthy for half an hour."""
+
+NO_CODE = frozenset(
+    {
+        "DagsterCodeLocationNotFoundError",
+        "DagsterCodeLocationLoadError",
+        "DagsterUserCodeUnreachableError",
+        "KeyError",  # of the asset of a backfill
+    }
+)
+"""The classes of errors by which Dagster says that the code it is to run is not there."""
+
+_STATUS_OF_COUNT = {
+    "queued": IN_QUEUE,
+    "processing": PROCESSING,
+    "completed": COMPLETED,
+    "failed": FAILED,
+    "cancelled": CANCELLED,
+}
 
 
 class DagsterUnreachableError(OSError):
-    """Dagster did not answer, or not with what was asked for."""
+    """Dagster did not answer, or not with what was asked for; later it may."""
+
+
+class DagsterRefusedError(ValueError):
+    """Dagster answered that it does not do what was asked for, and why."""
+
+
+@dataclass(frozen=True)
+class RequestPage:
+    """Some requests, newest first, and the cursor of the page behind them; None when there is none."""
+
+    requests: list[RequestStatus]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class FailedImage:
+    """An image of a request that could not be compressed."""
+
+    url: str
+    error_code: str
+    error: str
+
+
+@dataclass(frozen=True)
+class MaterializedImage:
+    """The newest materialization of an image, in seconds since 1970, and its metadata by name."""
+
+    key: str
+    run_id: str
+    materialized: float
+    metadata: dict[str, str | int]
 
 
 class DagsterClient:
-    """A Dagster webserver at a URL such as `http://127.0.0.1:3000`."""
+    """A Dagster webserver at a URL such as `http://127.0.0.1:3000`; for any number of threads.
+
+    All methods raise DagsterUnreachableError.
+    """
 
     def __init__(self, url: str) -> None:
         self._endpoint = url.rstrip("/") + "/graphql"
+        self._name = re.sub("//[^/@]*@", "//", url)  # a password is for nobody's eyes
+        self._of_thread = threading.local()
+
+    # -- what is known
 
     def request_status(self, request_id: str) -> RequestStatus | None:
-        """The status of a request by its newest run; None when it has no run.
+        """The status of a request by its newest run; None when it has no run."""
+        run = self._newest_run(request_id)
+        return _status_of(run) if run else None
 
-        Raises DagsterUnreachableError.
+    def recent_requests(
+        self, most: int, *, owner: str | None = None, cursor: str | None = None
+    ) -> RequestPage:
+        """The status of at most `most` requests, newest run first, each once, also over several pages.
+
+        With `owner`, only those of this owner; `cursor` is the `next` of the page before. A request that is
+        launched again in the meantime is on the first page from then on.
         """
-        tag = {"key": REQUEST_ID_TAG, "value": request_id}
-        runs = self._runs({"pipelineName": JOB_NAME, "tags": [tag]}, limit=1)
-        return _status_of(runs[0]) if runs else None
+        wanted = {} if owner is None else {OWNER_TAG: owner}
+        found: dict[str, RequestStatus] = {}
+        last = cursor
+        for run in self._runs(most + 1, tags=wanted, cursor=cursor):
+            if len(found) >= most:
+                return RequestPage(list(found.values()), last)
+            last = run["runId"]
+            status = _status_of(run)
+            if status.request_id not in found and not (cursor and self._is_superseded(run, status)):
+                found[status.request_id] = status
+        return RequestPage(list(found.values()), None)
 
-    def recent_requests(self, most: int) -> list[RequestStatus]:
-        """The status of the requests of the newest runs, newest first. Raises DagsterUnreachableError."""
-        newest: dict[str, RequestStatus] = {}
-        for run in self._runs({"pipelineName": JOB_NAME}, limit=most):
-            if any(tag["key"] == REQUEST_ID_TAG for tag in run["tags"]):
-                found = _status_of(run)
-                newest.setdefault(found.request_id, found)
-        return list(newest.values())
+    def changed_requests(self, since: float, most: int) -> list[RequestStatus]:
+        """The status of all requests with a run that changed after a time (seconds since 1970), in any order.
 
-    def _runs(self, runs_filter: dict[str, Any], limit: int) -> list[dict[str, Any]]:
-        data = self._query("runs", {"filter": runs_filter, "limit": limit})
-        runs: list[dict[str, Any]] | None = data["runsOrError"].get("results")
-        if runs is None:
-            raise DagsterUnreachableError(f"{self._endpoint}: {data['runsOrError'].get('message')}")
-        return runs
+        Of several runs of a request that changed, the newest counts. `most` runs are asked for in one
+        query: 12 ms of Dagster's time and 1.2 ms for each run. A run carries the time of its event, which
+        may be written a moment later: ask from a few seconds before the last look.
+        """
+        found: dict[str, RequestStatus] = {}
+        # SQLite has the time at which a run was created in whole seconds.
+        for run in self._runs(most, updatedAfter=since - 1):
+            status = _status_of(run)
+            found.setdefault(status.request_id, status)
+        return list(found.values())
 
-    def _query(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
-        query = (resources.files("imagi_pipeline.gateway") / "queries" / f"{name}.graphql").read_text()
+    def count_runs(self) -> dict[str, int]:
+        """How many runs of requests there are, by the status of the request."""
+        answer = self._ask("count_runs", {})
+        counts = {name: _wanted(part, "Runs")["count"] for name, part in answer.items()}
+        return {_STATUS_OF_COUNT[name]: count for name, count in counts.items()}
+
+    def failed_images(self, request_id: str) -> list[FailedImage]:
+        """The failed images in the newest report of a request, at most 100; none without a report."""
+        event = self._newest_materialization("failed_images", {"requestId": request_id})
+        tables = {entry["label"]: entry.get("table") for entry in event["metadataEntries"]} if event else {}
+        records = (tables.get("failures") or {"records": []})["records"]
+        rows = (json.loads(record) for record in records)
+        return [FailedImage(row["url"], row["error_code"], row["error"]) for row in rows]
+
+    def image(self, key: str) -> MaterializedImage | None:
+        """The newest materialization of an image; None when it was never compressed."""
+        event = self._newest_materialization("image", {"key": key})
+        if event is None:
+            return None
+        metadata = {entry["label"]: _value(entry) for entry in event["metadataEntries"]}
+        return MaterializedImage(key, event["runId"], int(event["timestamp"]) / 1000, metadata)
+
+    def health(self) -> list[str]:
+        """What keeps Dagster from working on requests, each in a sentence that says what to do."""
+        answer = self._ask("health", {})
+        daemons = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return [*_daemon_problems(daemons), *_code_problems(_locations(answer))]
+
+    # -- what is done; all of it raises DagsterRefusedError
+
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run: at once when it waits, otherwise after the images in its hands."""
+        self._do("cancel_request", {"runId": run_id})
+
+    def retry(self, run_id: str, tags: Mapping[str, str]) -> str:
+        """Launch the request of a run again; `tags` are added to those of that run. The id of the new run."""
+        run = next(self._runs(1, runIds=[run_id]), None)
+        if run is None:
+            raise DagsterRefusedError(f"There is no run {run_id} of a request.")
+        known = _tags_of(run)
+        # A new run of the request does not make it a new request.
+        added = {CREATED_TAG: known.get(CREATED_TAG, str(run["creationTime"]))} | dict(tags)
+        if run["repositoryOrigin"]:
+            done = self._do("retry_request", {"runId": run_id, "tags": _pairs(added)})
+        else:
+            own = {name: value for name, value in known.items() if name.startswith(OWN_TAGS)}
+            partition = {PARTITION_TAG: own[REQUEST_ID_TAG]}
+            done = self._do("launch_request", self._job() | {"tags": _pairs(own | partition | added)})
+        new_run_id: str = done["run"]["runId"]
+        return new_run_id
+
+    def backfill_images(self, keys: Sequence[str]) -> str:
+        """Compress images again, whatever requests they belong to; the id of Dagster's backfill.
+
+        Each contiguous range of keys, in the order of their creation, is a run of its own.
+        """
+        if not keys:
+            raise DagsterRefusedError("Name at least one image.")
+        backfill_id: str = self._do("backfill_images", {"keys": list(keys)})["backfillId"]
+        return backfill_id
+
+    # -- how
+
+    def _newest_run(self, request_id: str) -> dict[str, Any] | None:
+        return next(self._runs(1, tags={REQUEST_ID_TAG: request_id}), None)
+
+    def _is_superseded(self, run: dict[str, Any], status: RequestStatus) -> bool:
+        if run["status"] not in ENDED:  # only then a request is launched again
+            return False
+        newest = self._newest_run(status.request_id)
+        return newest is not None and newest["runId"] != run["runId"]
+
+    def _runs(
+        self,
+        at_once: int,
+        *,
+        tags: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        **conditions: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """All runs of requests, newest first, `at_once` in a query."""
+        conditions |= {"pipelineName": JOB_NAME, "tags": _pairs(tags or {})}
+        while True:
+            variables = {"filter": conditions, "limit": at_once, "cursor": cursor}
+            runs = _wanted(self._ask("requests", variables)["runsOrError"], "Runs")["results"]
+            # A run that the UI launched is tagged when it starts.
+            yield from (run for run in runs if REQUEST_ID_TAG in _tags_of(run))
+            if len(runs) < at_once:
+                return
+            cursor = runs[-1]["runId"]
+
+    def _newest_materialization(self, query: str, variables: dict[str, Any]) -> dict[str, Any] | None:
+        asset = self._ask(query, variables)["assetOrError"]
+        if asset["__typename"] == "AssetNotFoundError":
+            return None
+        return next(iter(_wanted(asset, "Asset")["assetMaterializations"]), None)
+
+    def _job(self) -> dict[str, str]:
+        locations = _locations(self._ask("health", {}))
+        for location in locations:
+            for repository in _repositories(location):
+                if any(sensor["name"] == SENSOR for sensor in repository["sensors"]):
+                    return {"location": location["name"], "repository": repository["name"]}
+        raise DagsterUnreachableError(" ".join(_code_problems(locations)))
+
+    def _do(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any]
+        (result,) = self._ask(name, variables).values()
+        if result["__typename"].endswith("Success"):
+            return result
+        if result.get("className") in NO_CODE or result["__typename"] == "PipelineNotFoundError":
+            raise DagsterUnreachableError(_no_code(_message_of(result)))
+        raise DagsterRefusedError(_message_of(result))
+
+    def _ask(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer = requests.post(
-                self._endpoint, json={"query": query, "variables": variables}, timeout=TIMEOUT
+            answer = self._session().post(
+                self._endpoint,
+                json={"query": _query(name), "variables": variables},
+                timeout=TIMEOUT,
+                allow_redirects=False,
             )
-            answer.raise_for_status()
-            body = answer.json()
         except requests.RequestException as error:
-            raise DagsterUnreachableError(f"Dagster does not answer at {self._endpoint}.") from error
-        if body.get("errors"):
-            raise DagsterUnreachableError(f"{self._endpoint}: {body['errors'][0]['message']}")
+            late = " in time" if isinstance(error, requests.Timeout) else ""
+            raise DagsterUnreachableError(
+                f"Dagster does not answer{late} at {self._name}: "
+                "start `imagi serve`, or set IMAGI_DAGSTER_URL to where it is."
+            ) from error
+        return self._data_of(answer)
+
+    def _data_of(self, answer: requests.Response) -> dict[str, Any]:
+        try:
+            body = answer.json()
+        except ValueError:
+            body = None
+        if error := _graphql_error(body):
+            raise DagsterUnreachableError(f"Dagster at {self._name}: {_line(error)}")
+        if not isinstance(body, dict) or not isinstance(body.get("data"), dict):
+            raise DagsterUnreachableError(
+                f"What answers at {self._name} is not Dagster (HTTP status {answer.status_code}): "
+                "set IMAGI_DAGSTER_URL to the address of the Dagster UI."
+            )
         data: dict[str, Any] = body["data"]
         return data
 
+    def _session(self) -> requests.Session:
+        """The session of this thread, whose connection is kept only while Dagster surely keeps it too."""
+        kept, now = self._of_thread, time.monotonic()
+        session: requests.Session | None = getattr(kept, "session", None)
+        if session is None or now - kept.used_at > SECONDS_CONNECTED:
+            if session:
+                session.close()
+            session = kept.session = requests.Session()
+        kept.used_at = now
+        return session
+
+
+@cache
+def _query(name: str) -> str:
+    return (resources.files("imagi_pipeline.gateway") / "queries" / f"{name}.graphql").read_text("utf-8")
+
+
+def _graphql_error(body: Any) -> str | None:
+    match body:
+        case {"errors": [{"message": str(message)}, *_]}:
+            return message
+    return None
+
+
+def _wanted(result: dict[str, Any], type_name: str) -> dict[str, Any]:
+    if result["__typename"] != type_name:
+        raise DagsterUnreachableError(f"Dagster cannot answer: {_message_of(result)}")
+    return result
+
+
+def _message_of(result: dict[str, Any]) -> str:
+    errors = "; ".join(error["message"] for error in result.get("errors", ()))
+    return _line(result.get("message") or errors or result["__typename"])
+
+
+def _line(text: str) -> str:
+    """The first line of a message; Dagster's go on with a stack trace."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+
+
+def _tags_of(run: dict[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in run["tags"]}
+
+
+def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": name, "value": value} for name, value in tags.items()]
+
 
 def _status_of(run: dict[str, Any]) -> RequestStatus:
-    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-    return status_of_run(run["runId"], run["status"], tags, run["creationTime"], run["endTime"])
+    return status_of_run(run["runId"], run["status"], _tags_of(run), run["creationTime"], run["endTime"])
+
+
+def _value(entry: dict[str, Any]) -> str | int:
+    value: str | int = next(
+        (entry[kind] for kind in ("url", "intValue", "text", "mdStr") if kind in entry), ""
+    )
+    return value
+
+
+def _daemon_problems(daemons: list[dict[str, Any]]) -> list[str]:
+    required = [daemon for daemon in daemons if daemon["required"]]
+    silent = [daemon["daemonType"] for daemon in required if _is_silent(daemon)]
+    problems = [
+        f"The Dagster daemon {daemon['daemonType']} has a problem: {_line(errors[0]['message'])} "
+        "Its log says more."
+        for daemon in required
+        if (errors := daemon["lastHeartbeatErrors"]) and not _is_silent(daemon)
+    ]
+    if silent:
+        names = ", ".join(silent)
+        problems.append(
+            f"The Dagster daemon is not running ({names}): start `imagi serve` or `dagster-daemon run`."
+        )
+    return problems
+
+
+def _is_silent(daemon: dict[str, Any]) -> bool:
+    return time.time() - (daemon["lastHeartbeatTime"] or 0.0) > SECONDS_OF_SILENCE
+
+
+def _locations(health: dict[str, Any]) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = _wanted(health["workspaceOrError"], "Workspace")["locationEntries"]
+    return entries
+
+
+def _repositories(location: dict[str, Any]) -> list[dict[str, Any]]:
+    repositories: list[dict[str, Any]] = (location["locationOrLoadError"] or {}).get("repositories", [])
+    return repositories
+
+
+def _code_problems(locations: list[dict[str, Any]]) -> list[str]:
+    repositories = [repository for location in locations for repository in _repositories(location)]
+    states = [
+        sensor["sensorState"]["status"]
+        for repository in repositories
+        for sensor in repository["sensors"]
+        if sensor["name"] == SENSOR
+    ]
+    if not states:  # other projects' code is none of our business
+        return [*map(_load_problem, filter(_is_not_loaded, locations))] or [
+            _no_code(f"none of its code locations has the sensor {SENSOR}")
+        ]
+    if "RUNNING" not in states:
+        return [f"The sensor {SENSOR} is stopped: switch it on in the Dagster UI, under Automation."]
+    return []
+
+
+def _is_not_loaded(location: dict[str, Any]) -> bool:
+    return (location["locationOrLoadError"] or {}).get("__typename") != "RepositoryLocation"
+
+
+def _load_problem(location: dict[str, Any]) -> str:
+    error = location["locationOrLoadError"]
+    if error is None:
+        return f"The code location {location['name']} is being loaded: wait a moment."
+    reason = _line(error["message"])
+    return f"The code location {location['name']} is not loaded: {reason} Repair it, and reload it in the UI."
+
+
+def _no_code(reason: str) -> str:
+    return f"Dagster lacks the code of imagi_pipeline ({reason}): start `imagi serve`, or mend its workspace."

@@ -15,6 +15,7 @@ from imagi_pipeline.core.csv_table import CsvTable, enrich, read_request
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import ImagiError, StorageError
 from imagi_pipeline.core.image_lookup import image_urls
+from imagi_pipeline.core.request_status import ONLY_FAILED_TAG
 from imagi_pipeline.core.store import RequestManifest, Store, remove_if_empty
 from imagi_pipeline.orchestration import metadata
 from imagi_pipeline.orchestration.partitions import (
@@ -108,7 +109,8 @@ def compress_chunk(
     add_image_partitions(context, chunk["urls"])
     rows, pairs = [], []
     wanted = CONTACT_SHEET_IMAGES if chunk["start"] == 0 else 0
-    for result in _compress(context, imagi, chunk["urls"], thumbnails=wanted):
+    settled = _settled(context, imagi.store())
+    for result in _compress(context, imagi, chunk["urls"], thumbnails=wanted, settled=settled):
         rows.append(tables.report_row(result))
         if result.thumbnails:
             pairs.append(metadata.thumbnail_pair(result))
@@ -174,14 +176,28 @@ def read_report(store: Store, request_id: str) -> pd.DataFrame:
     return tables.from_csv(data)
 
 
+def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
+    """The images that a run which is to try only the failed ones again leaves as they are."""
+    report = store.read(store.report(context.partition_key))
+    if ONLY_FAILED_TAG not in context.run.tags or report is None:
+        return frozenset()
+    earlier = tables.from_csv(report)
+    return frozenset(earlier[earlier["status"] != "failed"]["url"])
+
+
 def _compress(
-    context: Context, imagi: ImagiResource, urls: list[str], *, thumbnails: int = 0
+    context: Context,
+    imagi: ImagiResource,
+    urls: list[str],
+    *,
+    thumbnails: int = 0,
+    settled: frozenset[str] = frozenset(),
 ) -> Iterator[ImageResult]:
     """Compress images and report each as it is done."""
     settings = imagi.settings()
     progress = ImageProgress(context, settings.public_url, urls)
     try:
-        for result in compress_images(urls, imagi.store(), settings, thumbnails=thumbnails):
+        for result in compress_images(urls, imagi.store(), settings, thumbnails=thumbnails, settled=settled):
             progress.add(result)
             yield result
     except StorageError as error:

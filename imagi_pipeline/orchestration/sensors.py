@@ -1,9 +1,11 @@
 """The one door of the system: what lies in the landing folder becomes a request."""
 
+import time
+
 import dagster as dg
 
 from imagi_pipeline.core.landing import LandedRequest, land_requests, noting, remove_landed
-from imagi_pipeline.core.request_status import FILE_TAG, REQUEST_ID_TAG
+from imagi_pipeline.core.request_status import CREATED_TAG, FILE_TAG, OWNER_TAG, REQUEST_ID_TAG
 from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 from imagi_pipeline.orchestration.resources import ImagiResource
@@ -45,8 +47,11 @@ def _has_run(instance: dg.DagsterInstance, request_id: str) -> bool:
 
 
 def _run_request(request: LandedRequest) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=request.request_id,
-        partition_key=request.request_id,
-        tags={REQUEST_ID_TAG: request.request_id, FILE_TAG: request.manifest.name},
-    )
+    tags = {
+        REQUEST_ID_TAG: request.request_id,
+        FILE_TAG: request.manifest.name,
+        CREATED_TAG: str(request.manifest.created or time.time()),
+    }
+    if request.manifest.owner:
+        tags[OWNER_TAG] = request.manifest.owner
+    return dg.RunRequest(run_key=request.request_id, partition_key=request.request_id, tags=tags)

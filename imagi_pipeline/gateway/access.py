@@ -1,0 +1,96 @@
+"""Who may use the API, and from where."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from imagi_pipeline.gateway.problems import ApiError
+from imagi_pipeline.settings import ApiToken, Settings, variable
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever calls: by name, with a token; without a name where no tokens are set."""
+
+    name: str | None = None
+    sees_all: bool = True
+
+    def may_see(self, owner: str | None) -> bool:
+        """Whether a request of `owner` is this caller's business."""
+        return self.sees_all or owner == self.name
+
+
+class UnsafeAddressError(OSError):
+    """The gateway would be open to everybody who can reach this machine."""
+
+
+def authenticate(authorization: str | None, tokens: Sequence[ApiToken]) -> Caller:
+    """The caller behind an Authorization header; without `tokens`, anybody. Raises ApiError 401."""
+    if not tokens:
+        return Caller()
+    scheme, _, given = (authorization or "").partition(" ")
+    digest = hashlib.sha256(given.strip().encode()).digest()
+    # Digests of equal length, and all of them: the time taken tells nothing of any token.
+    matching = [
+        token
+        for token in tokens
+        if hmac.compare_digest(hashlib.sha256(token.secret.get_secret_value().encode()).digest(), digest)
+    ]
+    if scheme.lower() != "bearer" or not matching:
+        raise ApiError(
+            401,
+            "unauthorized",
+            "Send the header 'Authorization: Bearer <token>' with a token of this service.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return Caller(matching[0].name, matching[0].is_admin)
+
+
+def check_address(host: str, settings: Settings) -> None:
+    """Raise UnsafeAddressError when `host` is more than loopback and nobody needs a token."""
+    if is_loopback(host) or settings.api_tokens or settings.allow_anonymous:
+        return
+    raise UnsafeAddressError(
+        f"On {host} everybody who reaches this machine could use the gateway. Set {variable('api_tokens')}, "
+        f"or {variable('allow_anonymous')}=true if that is wanted."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_host(host: str, settings: Settings) -> None:
+    """Refuse a foreign Host header where no token protects: ApiError 403.
+
+    A web site could have its own name lead to this machine (DNS rebinding), and its scripts would then be of
+    the same origin. An address cannot be rebound, so all of them are let in.
+    """
+    if settings.api_tokens or settings.allow_anonymous:
+        return
+    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    known = {"localhost", urlsplit(settings.gateway_url).hostname}
+    if name in known or _is_address(name):
+        return
+    raise ApiError(
+        403, "unknown_host", f"Set {variable('gateway_url')} if this gateway is to be reached as {name!r}."
+    )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

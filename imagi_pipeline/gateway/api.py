@@ -1,0 +1,358 @@
+"""The HTTP API: the two endpoints of the original service, and what people expect around them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from upath import UPath
+
+from imagi_pipeline.core.errors import FetchError, ImagiError
+from imagi_pipeline.core.fetch import Fetcher
+from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.gateway import health, metrics
+from imagi_pipeline.gateway.access import Caller, authenticate
+from imagi_pipeline.gateway.callbacks import Callbacks
+from imagi_pipeline.gateway.dagster_client import DagsterClient
+from imagi_pipeline.gateway.documents import (
+    API,
+    Accepted,
+    Health,
+    ImagePage,
+    Inspection,
+    Status,
+    StatusPage,
+    image_document,
+    inspection_document,
+    status_document,
+)
+from imagi_pipeline.gateway.media import browser_type
+from imagi_pipeline.gateway.problems import ApiError, responses
+from imagi_pipeline.gateway.request_service import RequestService, nothing_there
+from imagi_pipeline.gateway.uploads import Intake, Upload, received
+from imagi_pipeline.settings import Settings
+
+UPLOADS_AT_ONCE = 2
+"""CSVs that are parsed at the same time: each takes many times its size in memory, and a whole core."""
+
+PREVIEWS_AT_ONCE = 8
+BYTES_IN_A_PIECE = 1 << 18
+
+
+@dataclass
+class Gateway:
+    """All that the endpoints work with."""
+
+    settings: Settings
+    store: Store
+    client: DagsterClient
+    requests: RequestService
+    intake: Intake
+    callbacks: Callbacks
+    fetcher: Fetcher
+    metrics: metrics.Metrics
+    # Limits of their own: a Dagster or an image host that hangs must not hold up an upload.
+    parsing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_AT_ONCE))
+    previews: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PREVIEWS_AT_ONCE))
+
+    def status(self, request_id: UUID, caller: Caller) -> Status:
+        """The status of a request that the caller may see."""
+        return status_document(self.requests.status(str(request_id), caller), self.store, self.settings)
+
+    def expect_callback(self, found: RequestStatus) -> None:
+        """Have the end of a request's next run told, if its sender wanted to know of the first."""
+        manifest = self.store.read_manifest(found.request_id)
+        if manifest and manifest.callback_url and self.settings.webhook_secret:
+            self.callbacks.register(found.request_id, manifest.callback_url, after=found.run_id)
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+TheGateway = Annotated[Gateway, Depends(_gateway)]
+
+_bearer = HTTPBearer(auto_error=False, description="Only where the service has tokens (IMAGI_API_TOKENS).")
+
+
+def _caller(
+    gateway: TheGateway, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    header = f"{given.scheme} {given.credentials}" if given else None
+    return authenticate(header, gateway.settings.api_tokens)
+
+
+TheCaller = Annotated[Caller, Depends(_caller)]
+
+_CSV_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "The CSV."},
+                        "url_column": {
+                            "type": "array",
+                            "items": {"type": "string"},
+                            "description": "Search only these columns (names or numbers from 1).",
+                        },
+                        "base_url": {"type": "string", "description": "What relative URLs are relative to."},
+                        "callback_url": {
+                            "type": "string",
+                            "description": "Where to POST the status when the request ends.",
+                        },
+                    },
+                }
+            },
+            "text/csv": {
+                "schema": {
+                    "type": "string",
+                    "description": "The CSV itself, its options as query parameters.",
+                },
+                "example": "id,Image\n1,https://shop.example/red.jpg\n",
+            },
+        },
+    }
+}
+
+
+def _raw_options(
+    filename: Annotated[str | None, Query(description="With a text/csv body: the file's name.")] = None,
+    url_column: Annotated[
+        list[str] | None, Query(description="With a text/csv body, as in the form.")
+    ] = None,
+    base_url: Annotated[str | None, Query(description="With a text/csv body, as in the form.")] = None,
+    callback_url: Annotated[str | None, Query(description="With a text/csv body, as in the form.")] = None,
+) -> None:
+    """Only for the documentation: `received` reads them."""
+
+
+router = APIRouter(prefix=API, responses=responses(401, 403, 422))
+
+
+@router.post(
+    "/upload_csv/",
+    status_code=202,
+    response_model=Accepted,
+    responses=responses(413, 415, 503),
+    openapi_extra=_CSV_BODY,
+    dependencies=[Depends(_raw_options)],
+)
+async def upload_csv(
+    request: Request,
+    gateway: TheGateway,
+    caller: TheCaller,
+    idempotency_key: Annotated[
+        str | None, Header(description="The same key within a day gives the same request.")
+    ] = None,
+) -> JSONResponse:
+    """Hand in a CSV. It is on the disk, and will be processed, when this answers 202."""
+    try:
+        async with received(request, gateway.settings) as upload:
+            accept = functools.partial(gateway.intake.accept, upload, caller.name, idempotency_key)
+            request_id, is_new = await to_thread.run_sync(accept, limiter=gateway.parsing)
+            size = upload.size
+    except (ApiError, ImagiError) as error:
+        gateway.metrics.uploads.labels(error.code).inc()
+        raise
+    gateway.metrics.uploads.labels("accepted" if is_new else "repeated").inc()
+    gateway.metrics.upload_bytes.inc(size if is_new else 0)
+    body = Accepted(request_id=request_id, status="In queue")
+    links = {"Location": f"{API}/check_request_status/{request_id}/"}
+    return JSONResponse(body.model_dump(), status_code=202, headers=links)
+
+
+@router.post(
+    "/inspect_csv/",
+    response_model=Inspection,
+    responses=responses(413, 415),
+    openapi_extra=_CSV_BODY,
+    dependencies=[Depends(_raw_options), Depends(_caller)],
+)
+async def inspect_csv(request: Request, gateway: TheGateway) -> Inspection:
+    """Tell what would be done with a CSV, without any network. Nothing is kept."""
+    async with received(request, gateway.settings) as upload:
+        return await to_thread.run_sync(_inspect, upload, limiter=gateway.parsing)
+
+
+def _inspect(upload: Upload) -> Inspection:
+    _, table = upload.read()
+    return inspection_document(upload.options.name, table)
+
+
+@router.get("/check_request_status/{request_id}/", responses=responses(404, 503))
+def check_request_status(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Status:
+    """How far a request is."""
+    return gateway.status(request_id, caller)
+
+
+@router.get("/requests/", responses=responses(503))
+def list_requests(
+    gateway: TheGateway,
+    caller: TheCaller,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+) -> StatusPage:
+    """The newest requests."""
+    page = gateway.requests.recent(caller, limit, cursor)
+    return StatusPage(
+        requests=[status_document(found, gateway.store, gateway.settings) for found in page.requests],
+        next=page.next,
+    )
+
+
+@router.post("/requests/{request_id}/cancel/", status_code=202, responses=responses(404, 409, 503))
+def cancel_request(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Accepted:
+    """Stop a request. What is compressed already stays, so a re-try goes on from there."""
+    found = gateway.requests.cancel(str(request_id), caller)
+    return Accepted(request_id=found.request_id, status=found.status)
+
+
+@router.post("/requests/{request_id}/retry/", status_code=202, responses=responses(404, 409, 503))
+def retry_request(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Accepted:
+    """Try the failed images of a request again; also goes on with one that was cancelled or failed."""
+    found = gateway.requests.retry(str(request_id), caller, gateway.expect_callback)
+    return Accepted(request_id=found.request_id, status=found.status)
+
+
+_CSV_ANSWER = {"description": "The CSV.", "content": {"text/csv": {"schema": {"type": "string"}}}}
+
+
+@router.get(
+    "/requests/{request_id}/result/",
+    response_class=Response,
+    responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
+)
+def download_result(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
+    """The enriched CSV, under the name and in the encoding that the CSV came in."""
+    found = gateway.requests.status(str(request_id), caller)
+    name = found.file or "upload.csv"
+    return _download(gateway, gateway.store.result(found.request_id, name), name, found)
+
+
+@router.get(
+    "/requests/{request_id}/report/",
+    response_class=Response,
+    responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
+)
+def download_report(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
+    """The compression report: one row per image."""
+    found = gateway.requests.status(str(request_id), caller)
+    stem = UPath(found.file or "upload.csv").stem
+    return _download(gateway, gateway.store.report(found.request_id), f"{stem}_report.csv", found)
+
+
+def _download(gateway: Gateway, path: UPath, name: str, found: RequestStatus) -> Response:
+    if not path.exists():
+        raise nothing_there(found)
+    # Starlette would add a charset, and the enriched CSV is in that of its upload.
+    headers = {"Content-Type": "text/csv", "Cache-Control": "private, no-cache"}
+    if gateway.store.is_local:
+        return FileResponse(path.path, headers=headers, filename=name)
+    headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name, safe='')}"
+    return StreamingResponse(_pieces(path), headers=headers)
+
+
+def _pieces(path: UPath) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(BYTES_IN_A_PIECE):
+            yield piece
+
+
+@router.get("/requests/{request_id}/images/", responses=responses(404, 409, 503))
+def list_images(
+    request_id: UUID,
+    gateway: TheGateway,
+    caller: TheCaller,
+    status: Annotated[Literal["ok", "reused", "failed"] | None, Query()] = None,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> ImagePage:
+    """The images of a request: what they were and became, or why they failed."""
+    found = gateway.requests.status(str(request_id), caller)
+    rows = [row for row in gateway.requests.report_rows(found) if status in (None, row["status"])]
+    shown = rows[offset : offset + limit]
+    return ImagePage(
+        total=len(rows), images=[image_document(row, gateway.settings.public_url) for row in shown]
+    )
+
+
+@router.get(
+    "/requests/{request_id}/images/{key}/source/",
+    response_class=Response,
+    responses={
+        200: {"description": "The image, as its host sends it now.", "content": {"image/*": {}}},
+        **responses(404, 409, 415, 502, 503),
+    },
+)
+async def preview_source(request_id: UUID, key: str, gateway: TheGateway, caller: TheCaller) -> Response:
+    """The source image, to be compared with the compressed one."""
+    look = functools.partial(_source_image, gateway, str(request_id), key, caller)
+    return await to_thread.run_sync(look, limiter=gateway.previews)
+
+
+def _source_image(gateway: Gateway, request_id: str, key: str, caller: Caller) -> Response:
+    found = gateway.requests.status(request_id, caller)
+    url = next((row["url"] for row in gateway.requests.report_rows(found) if row["key"] == key), None)
+    if url is None:
+        raise ApiError(404, "unknown_image", f"The request has no image {key!r}.")
+    try:
+        source = gateway.fetcher.fetch(url)
+    except FetchError as error:
+        raise ApiError(502, error.code, error.message) from error
+    assert source is not None  # the request was not conditional
+    media_type = browser_type(source.data)
+    if media_type is None:
+        raise ApiError(415, "unsupported_format", "Browsers cannot show the format of this image.")
+    # Bytes of a foreign host on our own origin: nothing in them may run.
+    headers = {
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cache-Control": "private, max-age=300",
+    }
+    return Response(source.data, media_type=media_type, headers=headers)
+
+
+service = APIRouter()
+
+
+@service.get("/healthz")
+async def healthz() -> Health:
+    """Whether this process answers."""
+    return Health(status="ok", problems=[])
+
+
+@service.get(
+    "/readyz", responses={503: {"model": Health, "description": "Something is missing: `problems`."}}
+)
+def readyz(gateway: TheGateway, response: Response) -> Health:
+    """Whether requests can be processed: Dagster, its daemon and sensor, and the storage."""
+    found = health.problems(gateway.store, gateway.client)
+    response.status_code = 503 if found else 200
+    return Health(status="not ready" if found else "ok", problems=found)
+
+
+@service.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Figures for Prometheus.", "content": {"text/plain": {}}},
+        **responses(401, 403),
+    },
+    dependencies=[Depends(_caller)],
+)
+def prometheus_metrics(gateway: TheGateway) -> Response:
+    """The figures of this gateway, for Prometheus."""
+    return Response(gateway.metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -1,0 +1,244 @@
+"""The JSON documents of the API, and how they are made from what the core knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from imagi_pipeline.core import csv_table
+from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus
+from imagi_pipeline.core.store import Store, shard
+from imagi_pipeline.settings import Settings
+
+MOST_SHOWN = 20
+API = "/imagi-process"
+
+StatusName = Literal["In queue", "processing", "completed", "failed", "cancelled"]
+REQUEST_ID_EXAMPLE = "bd158f56-81ca-4591-9e7a-925fe9314af4"
+
+
+class Accepted(BaseModel):
+    """A request was taken, and this is where it stands."""
+
+    request_id: str = Field(examples=[REQUEST_ID_EXAMPLE])
+    status: StatusName = Field(examples=[IN_QUEUE])
+
+
+class Progress(BaseModel):
+    """Images of a request. `total` is null until the CSV has been read; `done` counts the failed ones too."""
+
+    total: int | None = Field(examples=[120])
+    done: int = Field(examples=[37])
+    failed: int = Field(examples=[2])
+    percent: float = Field(description="Share of the images that are done, 0 to 100.", examples=[30.8])
+
+
+class RequestError(BaseModel):
+    """Why a request, or an image, failed."""
+
+    code: str = Field(examples=["empty_csv"])
+    message: str = Field(examples=["The file is empty. Export the file again and check that it has rows."])
+
+
+class Status(BaseModel):
+    """How far a request is. Sizes are in bytes, times in UTC."""
+
+    request_id: str = Field(examples=[REQUEST_ID_EXAMPLE])
+    status: StatusName = Field(examples=["processing"])
+    file: str | None = Field(description="Name of the CSV.", examples=["products.csv"])
+    progress: Progress
+    rows: int | None = Field(description="Rows of the CSV below its header.", examples=[100])
+    bytes_before: int | None = Field(description="Source images that have a compressed copy.", examples=[91])
+    bytes_after: int | None = Field(description="The compressed copies.", examples=[27])
+    error: RequestError | None = Field(description="Only for a failed request.")
+    warnings: list[str] = Field(examples=[["2 of 120 images failed: the report says why."]])
+    result: str | None = Field(description="Path of the enriched CSV, once completed.")
+    result_url: str | None = Field(description="Download of the enriched CSV, once completed.")
+    report_url: str | None = Field(description="Download of the compression report, once completed.")
+    run_url: str | None = Field(description="The run in the Dagster UI.")
+    created: datetime | None
+    finished: datetime | None
+
+
+class StatusPage(BaseModel):
+    """Requests, newest first."""
+
+    requests: list[Status]
+    next: str | None = Field(description="`cursor` of the next page; null on the last.")
+
+
+class Reference(BaseModel):
+    """One image URL in one cell; row and position count from 1."""
+
+    row: int
+    column: str
+    position: int
+    url: str
+
+
+class UnusableEntry(BaseModel):
+    """What stands at the place of an image URL and cannot be used."""
+
+    row: int
+    column: str
+    position: int
+    value: str
+    code: str
+    message: str
+
+
+class References(BaseModel):
+    """The image references of a CSV."""
+
+    total: int
+    distinct: int = Field(description="Images: a URL that is named twice is one.")
+    first: list[Reference] = Field(description=f"The first {MOST_SHOWN}.")
+
+
+class UnusableEntries(BaseModel):
+    """The entries of a CSV that are no usable URLs."""
+
+    total: int
+    first: list[UnusableEntry] = Field(description=f"The first {MOST_SHOWN}.")
+
+
+class Inspection(BaseModel):
+    """What would be done with a CSV."""
+
+    file: str
+    encoding: str
+    delimiter: str
+    has_header: bool
+    columns: list[str]
+    url_columns: list[str] = Field(description="The columns that hold image URLs.")
+    rows: int
+    references: References
+    problems: UnusableEntries
+
+
+class Image(BaseModel):
+    """One image of a request; of a failed one most is null. Sizes are in bytes, sides in pixels."""
+
+    url: str
+    key: str = Field(examples=["shoe-red-3f2a9c1b7d2e4f60"])
+    status: Literal["ok", "reused", "failed"]
+    output_url: str | None
+    source_format: str | None
+    source_bytes: int | None
+    source_width: int | None
+    source_height: int | None
+    format: str | None
+    bytes: int | None
+    width: int | None
+    height: int | None
+    kept_source: bool | None = Field(description="Whether the source was small enough as it was.")
+    error: RequestError | None
+    transient: bool | None = Field(description="Whether a later try may succeed by itself.")
+
+
+class ImagePage(BaseModel):
+    """Images of a request, in the order of its CSV."""
+
+    total: int
+    images: list[Image]
+
+
+class Health(BaseModel):
+    """Whether the service can do its work, and what keeps it from it."""
+
+    status: Literal["ok", "not ready"]
+    problems: list[str] = Field(examples=[["The daemon SENSOR gives no sign of life: start dagster-daemon."]])
+
+
+def status_document(found: RequestStatus, store: Store, settings: Settings) -> Status:
+    """The status as the API answers it."""
+    completed = found.status == COMPLETED
+    links = f"{settings.gateway_url}{API}/requests/{found.request_id}"
+    ui = settings.dagster_ui_url or settings.dagster_url
+    return Status(
+        request_id=found.request_id,
+        status=found.status,
+        file=found.file,
+        progress=_progress(found),
+        rows=found.rows,
+        bytes_before=found.bytes_before,
+        bytes_after=found.bytes_after,
+        error=RequestError(code=found.error_code or "run_failed", message=found.error)
+        if found.error
+        else None,
+        warnings=_warnings(found),
+        result=str(store.result(found.request_id, found.file or "")) if completed else None,
+        result_url=f"{links}/result/" if completed else None,
+        report_url=f"{links}/report/" if completed else None,
+        run_url=f"{ui}/runs/{found.run_id}" if found.run_id else None,
+        created=_time(found.created),
+        finished=_time(found.finished),
+    )
+
+
+def inspection_document(file: str, table: csv_table.CsvTable) -> Inspection:
+    """What was found in a CSV."""
+    return Inspection(
+        file=file,
+        encoding=table.encoding,
+        delimiter=table.delimiter,
+        has_header=table.has_header,
+        columns=table.header,
+        url_columns=table.url_columns,
+        rows=table.data_row_count,
+        references=References(
+            total=len(table.references),
+            distinct=len({reference.url for reference in table.references}),
+            first=[
+                Reference(row=each.row, column=each.column, position=each.position, url=each.url)
+                for each in table.references[:MOST_SHOWN]
+            ],
+        ),
+        problems=UnusableEntries(
+            total=len(table.problems),
+            first=[
+                UnusableEntry(**{name: getattr(each, name) for name in UnusableEntry.model_fields})
+                for each in table.problems[:MOST_SHOWN]
+            ],
+        ),
+    )
+
+
+def image_document(row: Mapping[str, str], public_url: str) -> Image:
+    """A row of the report."""
+    failed = row["status"] == "failed"
+    known = {name: row[name] or None for name in row if name in Image.model_fields and name != "error"}
+    return Image.model_validate(
+        known
+        | {
+            "output_url": None if failed else f"{public_url}/{shard(row['key'])}/{row['file']}",
+            "error": {"code": row["error_code"], "message": row["error"]} if failed else None,
+        }
+    )
+
+
+def _progress(found: RequestStatus) -> Progress:
+    total, done = found.images_total, found.images_done
+    percent = round(100 * done / total, 1) if total else 0.0
+    return Progress(total=total, done=done, failed=found.images_failed, percent=percent)
+
+
+def _warnings(found: RequestStatus) -> list[str]:
+    warnings = []
+    if found.problems:
+        warnings.append(
+            f"{found.problems:,} entries of the CSV cannot be used: "
+            "the column Image Errors of the enriched CSV says why."
+        )
+    if found.images_failed:
+        warnings.append(
+            f"{found.images_failed:,} of {found.images_total or 0:,} images failed: the report says why."
+        )
+    return warnings
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,76 @@
+"""What holds for every answer: safe headers, no calls from other web sites, paths with and without slash."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from imagi_pipeline.gateway.access import check_host
+from imagi_pipeline.gateway.documents import API
+from imagi_pipeline.gateway.problems import ApiError, answer
+from imagi_pipeline.settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Guard:
+    """Refuses what a foreign web site makes a browser send, and adds the security headers."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._headers = security_headers(settings.public_url)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        if scope["path"].startswith(f"{API}/") and not scope["path"].endswith("/"):
+            scope["path"] += "/"
+        try:
+            self._check(Headers(scope=scope), scope["method"])
+        except ApiError as error:
+            await answer(error)(scope, receive, with_headers)
+        else:
+            await self._app(scope, receive, with_headers)
+
+    def _check(self, headers: Headers, method: str) -> None:
+        check_host(headers.get("host", ""), self._settings)
+        # Browsers say where a call comes from; programs that are none do not.
+        if method not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in (
+            "none",
+            "same-origin",
+        ):
+            raise ApiError(403, "cross_site", "Another web site's page must not call this.")
+
+
+def security_headers(public_url: str) -> dict[str, str]:
+    """The headers of every answer; the page may show images from `public_url` and load nothing else."""
+    parts = urlsplit(public_url)
+    images = f"{parts.scheme}://{parts.netloc}"
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        f"img-src 'self' blob: data: {images}; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+    return {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }

@@ -1,0 +1,63 @@
+/** The few helpers that every module needs to read and fill the page. What comes from outside is only ever text. */
+
+export const $ = (id) => document.getElementById(id);
+
+/** An element with attributes and children; a child that is a string becomes text, null is left out. */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+/** A copy of what a <template> holds. */
+export function copyOf(templateId) {
+  return $(templateId).content.firstElementChild.cloneNode(true);
+}
+
+/** Show a text in an element, or hide the element when there is none. */
+export function showText(target, text) {
+  target.textContent = text ?? "";
+  target.hidden = !text;
+}
+
+/** Show terms and values in a <dl>; a value of null is left out. */
+export function showFigures(list, figures) {
+  list.replaceChildren(
+    ...figures
+      .filter(([, value]) => value !== null)
+      .map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))),
+  );
+}
+
+/** Tell a screen reader, once, when it has finished what it is saying. */
+export function announce(text) {
+  if ($("live").textContent === text) text += "\u00a0"; // the same text twice would not be read again
+  $("live").textContent = text;
+}
+
+/** Move the focus to where the eyes should go. */
+export function focusOn(target, options = {}) {
+  target.focus({ focusVisible: false, ...options });
+}
+
+/** Wait; sooner when a `wake` target fires its event. Rejects when the signal aborts. */
+export function pause(milliseconds, signal, wake = []) {
+  return new Promise((resolve, reject) => {
+    const done = () => {
+      clearTimeout(timer);
+      for (const [target, name] of wake) target.removeEventListener(name, done);
+      signal?.removeEventListener("abort", done);
+      signal?.aborted ? reject(signal.reason) : resolve();
+    };
+    const timer = setTimeout(done, milliseconds);
+    for (const [target, name] of wake) target.addEventListener(name, done);
+    signal?.addEventListener("abort", done);
+    if (signal?.aborted) done();
+  });
+}
+
+/** Whether a text may be the target of a link. */
+export function isWebAddress(text) {
+  return /^https?:\/\//i.test(text ?? "");
+}

@@ -1,0 +1,153 @@
+/** The images of a finished request: failures with reasons, the rest before and after. */
+
+import * as api from "./api.js";
+import { comparison } from "./comparison.js";
+import { $, copyOf, element, isWebAddress, showText } from "./dom.js";
+import { count, nameOf, saving, savingText, size } from "./format.js";
+import { openPages } from "./pages.js";
+import { Sources } from "./sources.js";
+
+let opened = null; // AbortController of the images on show
+let sources = null;
+let large = null; // the card whose image is in the dialog
+const imageOfCard = new WeakMap();
+
+export function startImages() {
+  for (const choice of document.querySelectorAll("input[name=comparison]")) {
+    choice.addEventListener("change", () => (document.body.dataset.comparison = choice.value));
+    if (choice.checked) document.body.dataset.comparison = choice.value;
+  }
+  $("large-close").addEventListener("click", () => $("large").close());
+  $("large-previous").addEventListener("click", () => showLarge(neighbour("previousElementSibling")));
+  $("large-next").addEventListener("click", () => showLarge(neighbour("nextElementSibling")));
+  $("large").addEventListener("close", () => {
+    $("large-place").replaceChildren();
+    large?.querySelector(".enlarge").focus();
+    large = null;
+  });
+}
+
+/** Show the images of a completed request until `closeImages`. */
+export function openImages(request, { onError, signal: outer }) {
+  closeImages();
+  opened = new AbortController();
+  sources = new Sources(request.request_id);
+  const signal = AbortSignal.any([opened.signal, outer]);
+  const { total, failed } = request.progress;
+  $("failures").hidden = !failed;
+  $("images").hidden = total === failed;
+  const pages = (status) => (offset, limit) => api.images(request.request_id, { status, offset, limit, signal });
+  const common = { onError, signal };
+  if (failed) {
+    const [list, button] = [$("failures-list"), $("failures-more")];
+    openPages({ list, button, load: pages("failed"), render: failureItem, ...common });
+  }
+  if (total !== failed) {
+    const [list, button] = [$("images-list"), $("images-more")];
+    openPages({ list, button, load: pages(null), render: imageCard, ...common });
+  }
+}
+
+export function closeImages() {
+  opened?.abort();
+  sources?.close();
+  sources = null;
+  if ($("large").open) $("large").close();
+  for (const name of ["failures", "images", "savings"]) $(name).hidden = true;
+  $("failures-list").replaceChildren();
+  $("images-list").replaceChildren();
+}
+
+function failureItem(image) {
+  const item = copyOf("failure");
+  item.querySelector(".failure-reason").textContent = image.error.message;
+  item.querySelector(".failure-url").append(link(image.url));
+  item.querySelector("code").textContent = image.error.code;
+  item.querySelector(".failure-kind span").textContent = image.transient
+    ? "may pass by itself"
+    : "needs a change first";
+  return item;
+}
+
+function imageCard(image) {
+  const card = copyOf("image");
+  imageOfCard.set(card, image);
+  card.querySelector(".image-name").textContent = nameOf(image.url);
+  card.querySelector(".image-name").title = image.url;
+  if (image.status === "failed") return failedCard(card, image);
+  const note = (text) => showText(card.querySelector(".image-note"), text);
+  card.querySelector(".image-place").append(comparison(image, sources, note));
+  showFacts(image, card.querySelector(".image-saving"), card.querySelector(".image-facts"));
+  const left = 1 - Math.max(0, saving(image.source_bytes, image.bytes) ?? 0);
+  card.querySelector(".bar span").style.setProperty("--part", `${left * 100}%`);
+  card.querySelector(".enlarge").setAttribute("aria-label", `Enlarge ${nameOf(image.url)}`);
+  card.querySelector(".enlarge").addEventListener("click", () => showLarge(card));
+  const open = card.querySelector(".open");
+  open.href = isWebAddress(image.output_url) ? image.output_url : "";
+  open.setAttribute("aria-label", `Open ${nameOf(image.url)}, compressed, in a new tab`);
+  return card;
+}
+
+function failedCard(card, image) {
+  card.classList.add("failed");
+  for (const name of [".bar", ".image-saving", ".image-links", ".image-note"]) card.querySelector(name).remove();
+  card.querySelector(".image-place").append(element("p", { class: "no-image" }, "Failed"));
+  card.querySelector(".image-facts").textContent = image.error.message;
+  return card;
+}
+
+/** What was saved goes to one element, from what to what to another. */
+function showFacts(image, savingPlace, factsPlace) {
+  savingPlace.textContent = image.kept_source ? "Kept as it was" : savingText(image.source_bytes, image.bytes);
+  savingPlace.classList.toggle("kept", image.kept_source);
+  const sizes = `${size(image.source_bytes)} → ${size(image.bytes)}`;
+  const parts = [image.kept_source ? `${size(image.bytes)}, hardly compressible` : sizes, shapeChange(image)];
+  if (image.status === "reused") parts.push("Reused from an earlier request");
+  factsPlace.replaceChildren(...parts.filter(Boolean).map((part) => element("span", {}, part)));
+}
+
+/** What became another format or size: "TIFF 3000 × 2000 → JPEG 1600 × 1067"; null when nothing did. */
+function shapeChange(image) {
+  const shape = (format, width, height) => `${format} ${width} × ${height}`;
+  const before = shape(image.source_format, image.source_width, image.source_height);
+  const after = shape(image.format, image.width, image.height);
+  return before === after ? null : `${before} → ${after}`;
+}
+
+function showLarge(card) {
+  if (!card) return;
+  large = card;
+  const image = imageOfCard.get(card);
+  const note = element("p", { class: "image-note", hidden: "" });
+  const savingLine = element("p", { class: "image-saving" });
+  const factsLine = element("p", { class: "image-facts" });
+  showFacts(image, savingLine, factsLine);
+  $("large-title").textContent = nameOf(image.url);
+  $("large-place").replaceChildren(
+    comparison(image, sources, (text) => showText(note, text)),
+    savingLine,
+    factsLine,
+    note,
+    element("p", { class: "failure-url" }, link(image.url)),
+  );
+  if (!$("large").open) $("large").showModal();
+  $("large-previous").disabled = !neighbour("previousElementSibling");
+  $("large-next").disabled = !neighbour("nextElementSibling");
+  const current = document.activeElement;
+  if (current?.disabled) $("large-close").focus();
+}
+
+/** The next card in a direction that has an image. */
+function neighbour(direction) {
+  let card = large?.[direction];
+  while (card && card.classList.contains("failed")) card = card[direction];
+  return card ?? null;
+}
+
+function link(url) {
+  if (!isWebAddress(url)) return document.createTextNode(url);
+  return element("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, url);
+}
+
+/** The text of the summary line above the failures. */
+export const failuresTitle = (failed) => `${count(failed, "image")} failed`;

@@ -1,0 +1,95 @@
+/** The recent requests, newest first, kept fresh while they can be seen. */
+
+import * as api from "./api.js";
+import { $, announce, copyOf, showText } from "./dom.js";
+import { ago, count, dateTime } from "./format.js";
+import { poll } from "./poll.js";
+import { factsOf, isFinished, nameOf, showBadge } from "./status.js";
+
+const PAGE = 10;
+const PAUSE_WHILE_WORKING = 2000;
+const PAUSE = 10_000;
+
+let cursor = null; // behind the last row
+let watching = null;
+
+/** Show the list and keep it fresh until `closeList`. */
+export function openList() {
+  closeList();
+  watching = new AbortController();
+  const { signal } = watching;
+  poll({
+    signal,
+    ask: () => api.recentRequests({ limit: PAGE, signal }),
+    onAnswer: (answer) => {
+      showText($("recent-note"), null);
+      return showNewest(answer);
+    },
+    onTrouble: (error) => showText($("recent-note"), error && `${error.message} The list may be out of date.`),
+  }).catch((error) => showText($("recent-note"), error.message));
+}
+
+export function closeList() {
+  watching?.abort();
+}
+
+export function startList() {
+  $("recent-more").addEventListener("click", showMore);
+}
+
+function showNewest({ requests, next }) {
+  const list = $("recent-list");
+  const firstTime = list.childElementCount === 0;
+  const newest = requests.map((request) => filledRow(request));
+  // Rows stay the same elements, so the focus stays where it is.
+  newest.forEach((row, index) => {
+    if (list.children[index] !== row) list.insertBefore(row, list.children[index] ?? null);
+  });
+  if (firstTime) setCursor(next);
+  $("recent-empty").hidden = list.childElementCount > 0;
+  return requests.every(isFinished) ? PAUSE : PAUSE_WHILE_WORKING;
+}
+
+async function showMore() {
+  const button = $("recent-more");
+  button.disabled = true;
+  try {
+    const { requests, next } = await api.recentRequests({ limit: PAGE, cursor, signal: watching.signal });
+    const rows = requests.map((request) => filledRow(request));
+    $("recent-list").append(...rows);
+    setCursor(next);
+    announce(`${count(rows.length, "older request")} shown.`);
+    if (!next) rows[0]?.querySelector("a").focus();
+  } catch (error) {
+    if (!api.isAbort(error)) showText($("recent-note"), error.message);
+  } finally {
+    button.disabled = false;
+    if (!button.hidden) button.focus();
+  }
+}
+
+function setCursor(next) {
+  cursor = next;
+  $("recent-more").hidden = next === null;
+}
+
+function filledRow(request) {
+  const id = `row-${request.request_id}`;
+  const row = $(id) ?? Object.assign(copyOf("request-row"), { id });
+  const link = row.querySelector(".request-name");
+  link.href = `#/requests/${request.request_id}`;
+  setText(link, nameOf(request));
+  showBadge(row.querySelector(".badge"), request);
+  setText(row.querySelector(".request-facts"), factsOf(request));
+  const time = row.querySelector(".request-time");
+  if (request.created) {
+    time.dateTime = request.created;
+    time.title = dateTime(request.created);
+    setText(time, ago(request.created));
+  }
+  return row;
+}
+
+function setText(target, text) {
+  if (target.textContent !== text) target.textContent = text;
+}

@@ -1,0 +1,41 @@
+/** How the status of a request is told: in a badge, in a line, in the title. */
+
+import { count, percent, saving } from "./format.js";
+
+const WORDS = {
+  "In queue": "In queue",
+  processing: "Processing",
+  completed: "Completed",
+  failed: "Failed",
+  cancelled: "Cancelled",
+};
+
+export const isFinished = (request) => ["completed", "failed", "cancelled"].includes(request.status);
+
+export const nameOf = (request) => request.file ?? `Request ${request.request_id.slice(0, 8)}`;
+
+export function showBadge(badge, request) {
+  const { failed } = request.progress;
+  badge.hidden = false;
+  badge.textContent = WORDS[request.status] ?? request.status;
+  badge.dataset.status = request.status === "completed" && failed ? "partly" : request.status.replace(" ", "-");
+}
+
+/** One line: "120 images, 2 failed, 45% smaller". */
+export function factsOf(request) {
+  const { total, done, failed } = request.progress;
+  if (request.status === "failed") return request.error?.message ?? "";
+  if (total === null) return "";
+  const facts = [isFinished(request) ? count(total, "image") : `${count(done, "image")} of ${count(total, "image")}`];
+  if (failed) facts.push(`${count(failed, "image")} failed`);
+  const fraction = saving(request.bytes_before, request.bytes_after);
+  if (request.status === "completed" && fraction > 0.005) facts.push(`${percent(fraction)} smaller`);
+  return facts.join(", ");
+}
+
+/** What the window's title says. */
+export function titleOf(request) {
+  const { percent: part, total } = request.progress;
+  if (request.status === "processing" && total) return `${Math.floor(part)}% · ${nameOf(request)}`;
+  return `${WORDS[request.status] ?? request.status} · ${nameOf(request)}`;
+}

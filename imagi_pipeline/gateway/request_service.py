@@ -1,0 +1,133 @@
+"""What can be asked of a request and done to it, by whoever may see it."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from imagi_pipeline.core.landing import status_without_run, waiting_requests
+from imagi_pipeline.core.request_status import (
+    COMPLETED,
+    ERROR_CODE_TAG,
+    ERROR_TAG,
+    IMAGES_DONE_TAG,
+    IMAGES_FAILED_TAG,
+    ONLY_FAILED_TAG,
+    RequestStatus,
+)
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.gateway.access import Caller
+from imagi_pipeline.gateway.dagster_client import DagsterClient, RequestPage
+from imagi_pipeline.gateway.problems import ApiError
+from imagi_pipeline.gateway.status_board import StatusBoard
+
+RETRY_TAGS = {
+    ONLY_FAILED_TAG: "true",
+    IMAGES_DONE_TAG: "0",
+    IMAGES_FAILED_TAG: "0",
+    ERROR_CODE_TAG: "",
+    ERROR_TAG: "",
+}
+"""What a new run of a request must not take over from the run before it."""
+
+SECONDS_TO_A_RUN = 5
+"""The sensor looks at the landing folder about this often."""
+
+
+class RequestService:
+    """The requests of an installation, as the storage and Dagster know them.
+
+    All methods raise DagsterUnreachableError, and ApiError 404 for what `caller` may not see.
+    """
+
+    def __init__(self, store: Store, client: DagsterClient) -> None:
+        self._store = store
+        self._client = client
+        self._board = StatusBoard(client)
+        self._one_retry_at_a_time = threading.Lock()
+
+    def find(self, request_id: str) -> RequestStatus | None:
+        """The status of a request, whoever it belongs to; None when there is no such request."""
+        found = self._board.status(request_id)
+        if found is None:
+            found = status_without_run(self._store, request_id)
+            if found and found.is_finished:  # its run may have come, and its file gone, in between
+                self._board.forget(request_id)
+                found = self._board.status(request_id) or found
+        return found
+
+    def status(self, request_id: str, caller: Caller) -> RequestStatus:
+        """The status of a request."""
+        found = self.find(request_id)
+        if found is None or not caller.may_see(found.owner):
+            raise ApiError(404, "unknown_request", f"There is no request {request_id}.")
+        return found
+
+    def recent(self, caller: Caller, most: int, cursor: str | None) -> RequestPage:
+        """The newest requests; the first page begins with those that have no run yet."""
+        owner = None if caller.sees_all else caller.name
+        page = self._client.recent_requests(most, owner=owner, cursor=cursor)
+        if cursor:
+            return page
+        known = {found.request_id for found in page.requests}
+        waiting = (
+            found
+            for found in waiting_requests(self._store)
+            if caller.may_see(found.owner)
+            and found.request_id not in known
+            and not self._board.status(found.request_id)
+        )
+        return RequestPage([*islice(waiting, most), *page.requests], page.next)
+
+    def cancel(self, request_id: str, caller: Caller) -> RequestStatus:
+        """Stop a request; raises ApiError 409 when there is nothing to stop, or not yet."""
+        self._board.forget(request_id)
+        found = self.status(request_id, caller)
+        if found.is_finished:
+            raise ApiError(409, "already_finished", f"The request is {found.status} already.")
+        if found.run_id is None:
+            raise ApiError(
+                409,
+                "not_started",
+                "Its run does not exist yet. Try again in a few seconds.",
+                headers={"Retry-After": str(SECONDS_TO_A_RUN)},
+            )
+        self._client.cancel(found.run_id)
+        self._board.forget(request_id)
+        return self.status(request_id, caller)
+
+    def retry(
+        self, request_id: str, caller: Caller, before_launch: Callable[[RequestStatus], None]
+    ) -> RequestStatus:
+        """Launch a new run that attempts what failed; raises ApiError 409 when there is nothing to do."""
+        with self._one_retry_at_a_time:
+            self._board.forget(request_id)
+            found = self.status(request_id, caller)
+            if not found.is_finished:
+                raise ApiError(409, "not_finished", f"The request is {found.status}: wait for its end.")
+            if found.status == COMPLETED and not found.images_failed:
+                raise ApiError(409, "nothing_to_retry", "No image of this request failed.")
+            if found.run_id is None:
+                raise ApiError(409, "nothing_to_retry", found.error or "The request never had a run.")
+            before_launch(found)
+            self._client.retry(found.run_id, RETRY_TAGS)
+            self._board.forget(request_id)
+            return self.status(request_id, caller)
+
+    def report_rows(self, found: RequestStatus) -> Iterator[dict[str, str]]:
+        """The rows of the report of a request, one per image; raises ApiError when there is none."""
+        path = self._store.report(found.request_id)
+        try:
+            with path.open(newline="", encoding="utf-8") as text:
+                yield from csv.DictReader(text)
+        except FileNotFoundError as error:
+            raise nothing_there(found) from error
+
+
+def nothing_there(found: RequestStatus) -> ApiError:
+    """Why a request has no result."""
+    if found.is_finished:
+        return ApiError(404, "no_result", f"The request is {found.status}. {found.error or ''}".strip())
+    return ApiError(409, "not_ready", f"The request is {found.status}: ask for its status until it is done.")

@@ -1,0 +1,95 @@
+"""What Dagster says about requests, kept up to date with one small query a second however many ask.
+
+A query for one request takes 12 to 20 ms of Dagster's web server, which has one core at most; a list of the
+runs that changed 12 ms and 1.2 ms for each (measured: Dagster 1.13.27, 2 cores). So a request is asked for
+once, and from then on the changes are.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
+
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_KEPT = 60.0
+"""After this a request is asked for again by itself: a change that the list missed, or a deleted run."""
+
+SECONDS_OF_DOUBT = 10.0
+"""By how much the clocks of this process and of the runs may differ."""
+
+MOST_CHANGES = 500
+
+
+@dataclass(frozen=True)
+class _Entry:
+    status: RequestStatus | None
+    asked_at: float
+
+
+class StatusBoard:
+    """The statuses of the requests that somebody asked for lately; for many threads."""
+
+    def __init__(self, client: DagsterClient, now: Callable[[], float] = time.time) -> None:
+        self._client = client
+        self._now = now
+        self._entries: dict[str, _Entry] = {}
+        self._looked_at = 0.0
+        self._failure: DagsterUnreachableError | None = None
+        self._lock = threading.Lock()
+
+    def status(self, request_id: str) -> RequestStatus | None:
+        """The status by the newest run, about a second old at most; None without a run.
+
+        Raises DagsterUnreachableError.
+        """
+        with self._lock:
+            self._catch_up()
+            entry = self._entries.get(request_id)
+        if entry is None:
+            asked_at = self._now()
+            entry = _Entry(self._client.request_status(request_id), asked_at)
+            with self._lock:
+                self._entries[request_id] = entry
+        return entry.status
+
+    def forget(self, request_id: str) -> None:
+        """Ask anew next time: something was just done to this request."""
+        with self._lock:
+            self._entries.pop(request_id, None)
+
+    def _catch_up(self) -> None:
+        if self._now() - self._looked_at < SECONDS_BETWEEN_LOOKS:
+            if self._failure:  # who waited for a Dagster that hangs need not wait again
+                raise self._failure
+            return
+        now = self._now()
+        self._entries = {
+            name: entry for name, entry in self._entries.items() if now - entry.asked_at < SECONDS_KEPT
+        }
+        self._failure = None
+        try:
+            if self._entries:
+                self._merge_changes()
+            self._looked_at = now
+        except DagsterUnreachableError as error:
+            self._failure = error
+            self._entries.clear()
+            self._looked_at = self._now()
+            raise
+
+    def _merge_changes(self) -> None:
+        since = max(self._looked_at, min(entry.asked_at for entry in self._entries.values()))
+        changed = self._client.changed_requests(since - SECONDS_OF_DOUBT, MOST_CHANGES)
+        if len(changed) >= MOST_CHANGES:  # there may be more
+            self._entries.clear()
+        for status in changed:
+            entry = self._entries.get(status.request_id)
+            if entry and entry.status and entry.status.run_id == status.run_id:
+                self._entries[status.request_id] = _Entry(status, entry.asked_at)
+            elif entry:  # a run that was not known: is it the newest?
+                del self._entries[status.request_id]

@@ -1,0 +1,377 @@
+"""The HTTP API as programs use it: the real service, with curl where the contract says curl."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from imagi_pipeline.core.store import image_key
+from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.service import Service, wait_for
+
+API = "/imagi-process"
+
+
+def csv_of(*urls: str) -> str:
+    return "id,Image\n" + "".join(f"{number},{url}\n" for number, url in enumerate(urls, start=1))
+
+
+def curl(*arguments: str) -> Any:
+    done = subprocess.run(["curl", "--silent", *arguments], capture_output=True, check=True)
+    return json.loads(done.stdout)
+
+
+def upload(service: Service, text: str, name: str = "products.csv", **options: Any) -> requests.Response:
+    files = {"file": (name, text.encode(), "text/csv")}
+    return requests.post(f"{service.gateway}{API}/upload_csv/", files=files, timeout=30, **options)
+
+
+def accepted(service: Service, text: str, name: str = "products.csv", **options: Any) -> str:
+    answer = upload(service, text, name, **options)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["request_id"])
+
+
+def get(service: Service, path: str, **options: Any) -> requests.Response:
+    return requests.get(f"{service.gateway}{API}{path}", timeout=30, **options)
+
+
+def post(service: Service, path: str) -> requests.Response:
+    return requests.post(f"{service.gateway}{API}{path}", timeout=30)
+
+
+def status(service: Service, request_id: str) -> dict[str, Any]:
+    document: dict[str, Any] = get(service, f"/check_request_status/{request_id}/").json()
+    return document
+
+
+def finished(service: Service, request_id: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        document = status(service, request_id)
+        return document if document["status"] in ("completed", "failed", "cancelled") else None
+
+    document: dict[str, Any] = wait_for(look)
+    return document
+
+
+def error_of(answer: requests.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_the_original_two_calls_work_with_curl_as_they_always_did(
+    service: Service, image_host: ImageHost, tmp_path: Path
+) -> None:
+    good, bad = image_host.add("curl-1.jpg", "curl-2.jpg")
+    del image_host.files["/curl-2.jpg"]
+    file = tmp_path / "file.csv"
+    file.write_text(csv_of(good, bad, "not-a-url.jpg"))
+
+    answer = curl("--location", f"{service.gateway}/imagi-process/upload_csv/", "--form", f'file=@"{file}"')
+    request_id = answer["request_id"]
+    assert answer == {"request_id": str(uuid.UUID(request_id)), "status": "In queue"}
+
+    def look() -> Any:
+        url = f"{service.gateway}/imagi-process/check_request_status/{request_id}/"
+        document = curl("--location", url)
+        return document if document["status"] == "completed" else None
+
+    done = wait_for(look)
+    assert done["request_id"] == request_id
+    assert done["progress"] == {"total": 2, "done": 2, "failed": 1, "percent": 100.0}
+    assert 0 < done["bytes_after"] < done["bytes_before"]
+    assert (done["rows"], done["error"], len(done["warnings"])) == (3, None, 2)
+    assert done["created"] < done["finished"]
+    assert done["run_url"].startswith(f"{service.ui}/runs/")
+
+    result = Path(done["result"]).read_bytes()
+    assert requests.get(done["result_url"], timeout=10).content == result
+    rows = list(csv.DictReader(io.StringIO(result.decode())))
+    image = requests.get(rows[0]["Output Image Urls"], timeout=10)
+    assert (image.status_code, image.headers["Content-Type"]) == (200, "image/jpeg")
+    assert "404" in rows[1]["Image Errors"]
+    report = requests.get(done["report_url"], timeout=10)
+    assert [row["status"] for row in csv.DictReader(io.StringIO(report.text))] == ["ok", "failed"]
+
+
+def test_every_path_works_without_its_trailing_slash(service: Service, image_host: ImageHost) -> None:
+    text = csv_of(*image_host.add("slash.jpg"))
+    files = {"file": ("a.csv", text)}
+    answer = requests.post(
+        f"{service.gateway}{API}/upload_csv", files=files, timeout=10, allow_redirects=False
+    )
+    assert answer.status_code == 202
+    found = get(service, f"/check_request_status/{answer.json()['request_id']}", allow_redirects=False)
+    assert found.status_code == 200
+
+
+def test_a_raw_csv_body_is_taken_as_well(service: Service, image_host: ImageHost) -> None:
+    (url,) = image_host.add("raw.jpg")
+    answer = requests.post(
+        f"{service.gateway}{API}/upload_csv/",
+        params={"filename": "предметы.csv", "url_column": "pic", "base_url": url.rsplit("/", 1)[0] + "/"},
+        data="note,pic\nx,raw.jpg\n",
+        headers={"Content-Type": "text/csv; charset=utf-8"},
+        timeout=10,
+    )
+    done = finished(service, answer.json()["request_id"])
+    assert (done["status"], done["file"], done["progress"]["failed"]) == ("completed", "предметы.csv", 0)
+    download = requests.get(done["result_url"], timeout=10)
+    assert "filename*=utf-8''%D0%BF%D1%80" in download.headers["Content-Disposition"]
+    assert download.headers["Content-Type"] == "text/csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("../../etc/passwd.csv", "passwd.csv"),
+        ("..\\..\\boot.csv", "boot.csv"),
+        ("商品目录.csv", "商品目录.csv"),
+        ("request.json", "upload.csv"),
+        ("a:b?.csv", "a_b_.csv"),
+    ],
+)
+def test_a_file_name_cannot_escape_and_is_kept_in_any_script(
+    service: Service, image_host: ImageHost, name: str, kept: str
+) -> None:
+    request_id = accepted(service, csv_of(*image_host.add("name.jpg")), name)
+    assert status(service, request_id)["file"] == kept
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "row"),
+    [
+        (b"", "empty_csv", None),
+        (b"id,Image\n", "empty_csv", None),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\x00", "not_a_csv", None),
+        (b"<html><body>Login</body></html>", "not_a_csv", None),
+        (b"id,Image\n1,\n2,img/a.jpg\n", "no_image_references", 3),
+        (b"\xef\xbb\xbfid,Image\n1,https://a.example/\xff.jpg\n", "unreadable_text", 2),
+    ],
+)
+def test_a_file_that_cannot_be_processed_is_refused_before_anything_is_queued(
+    service: Service, content: bytes, code: str, row: int | None
+) -> None:
+    before = set((service.storage / "landing").iterdir())
+    files = {"file": ("bad.csv", content)}
+    answer = requests.post(f"{service.gateway}{API}/upload_csv/", files=files, timeout=10)
+    assert error_of(answer) == (422, code)
+    assert answer.json()["error"]["row"] == row
+    assert answer.json()["error"]["message"]
+    assert set((service.storage / "landing").iterdir()) <= before
+
+
+def test_a_call_that_makes_no_sense_says_what_is_wrong(service: Service) -> None:
+    url = f"{service.gateway}{API}/upload_csv/"
+    no_file = requests.post(url, files={"other": ("a.csv", "x")}, timeout=10)
+    assert error_of(no_file) == (422, "missing_file")
+    assert error_of(requests.post(url, data=b"", headers={"Content-Type": "text/csv"}, timeout=10)) == (
+        422,
+        "missing_file",
+    )
+    assert error_of(requests.post(url, json={}, timeout=10)) == (415, "unsupported_media_type")
+    broken = {"Content-Type": "multipart/form-data"}
+    assert error_of(requests.post(url, data=b"x", headers=broken, timeout=10)) == (422, "invalid_request")
+    column = upload(service, csv_of("https://a.example/a.jpg"), data={"url_column": "Bild"})
+    assert (error_of(column), column.json()["error"]["column"]) == ((422, "unknown_column"), "Bild")
+    base = upload(service, csv_of("https://a.example/a.jpg"), data={"base_url": "ftp://x"})
+    assert error_of(base) == (422, "invalid_url")
+    callback = upload(service, csv_of("https://a.example/a.jpg"), data={"callback_url": "gopher://x"})
+    assert callback.status_code == 422
+    assert error_of(requests.get(url, timeout=10)) == (405, "method_not_allowed")
+    assert error_of(requests.get(f"{service.gateway}/nothing", timeout=10)) == (404, "not_found")
+
+
+def test_unknown_and_impossible_request_ids_are_told_apart(service: Service) -> None:
+    unknown = get(service, f"/check_request_status/{uuid.uuid4()}/")
+    assert error_of(unknown) == (404, "unknown_request")
+    assert error_of(get(service, "/check_request_status/17/")) == (422, "invalid_request")
+
+
+def test_an_idempotency_key_makes_a_repeated_upload_one_request(
+    service: Service, image_host: ImageHost
+) -> None:
+    text = csv_of(*image_host.add("idem.jpg"))
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    first = accepted(service, text, headers=headers)
+    assert accepted(service, text, headers=headers) == first
+    assert accepted(service, text) != first
+    finished(service, first)
+    assert accepted(service, text, headers=headers) == first
+    other = upload(service, text + "2,https://a.example/b.jpg\n", headers=headers)
+    assert error_of(other) == (422, "idempotency_key_reused")
+
+
+def test_an_inspection_tells_what_would_be_done_and_keeps_nothing(service: Service) -> None:
+    files = {"file": ("look.csv", csv_of("https://a.example/a.jpg", "https://a.example/a.jpg", "b.jpg"))}
+    answer = requests.post(f"{service.gateway}{API}/inspect_csv/", files=files, timeout=10).json()
+    assert (answer["columns"], answer["url_columns"], answer["rows"]) == (["id", "Image"], ["Image"], 3)
+    assert (answer["references"]["total"], answer["references"]["distinct"]) == (2, 1)
+    assert answer["problems"]["first"][0]["row"] == 4
+    assert answer["problems"]["first"][0]["code"] == "relative_url"
+    assert not list((service.storage / "landing").glob("*/look.csv"))
+
+
+def test_the_list_has_the_newest_requests_first_and_pages(service: Service, image_host: ImageHost) -> None:
+    text = csv_of(*image_host.add("list.jpg"))
+    ids = [accepted(service, text, f"list-{number}.csv") for number in range(3)]
+    for request_id in ids:
+        finished(service, request_id)
+    waiting = accepted(service, text, "list-waiting.csv")
+    first = get(service, "/requests/", params={"limit": 100}).json()["requests"]
+    shown = [document["request_id"] for document in first]
+    assert shown[0] == waiting
+    assert set(ids) <= set(shown)
+    assert len(shown) == len(set(shown))
+    finished(service, waiting)
+
+    page = get(service, "/requests/", params={"limit": 2}).json()
+    following = get(service, "/requests/", params={"limit": 2, "cursor": page["next"]}).json()
+    seen = [document["request_id"] for part in (page, following) for document in part["requests"]]
+    assert len(set(seen)) == 4
+    assert error_of(get(service, "/requests/", params={"limit": 0})) == (422, "invalid_request")
+
+
+def test_failed_images_are_tried_again_alone_and_the_result_is_brought_up_to_date(
+    service: Service, image_host: ImageHost
+) -> None:
+    good, bad = image_host.add("retry-good.jpg", "retry-bad.jpg")
+    body = image_host.files.pop("/retry-bad.jpg")
+    request_id = accepted(service, csv_of(good, bad))
+    first = finished(service, request_id)
+    assert first["progress"]["failed"] == 1
+    failed = get(service, f"/requests/{request_id}/images/", params={"status": "failed"}).json()
+    assert (failed["total"], failed["images"][0]["url"]) == (1, bad)
+    assert failed["images"][0]["error"]["code"] == "http_404"
+
+    image_host.files["/retry-bad.jpg"] = body
+    # As old as it may be, what succeeded is not asked for again.
+    record = service.storage / "compressed" / image_key(good)[-16:-14] / f"{image_key(good)}.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"checked_at": 0.0}))
+    again = post(service, f"/requests/{request_id}/retry/")
+    assert (again.status_code, again.json()) == (202, {"request_id": request_id, "status": "In queue"})
+    assert error_of(post(service, f"/requests/{request_id}/retry/")) == (409, "not_finished")
+
+    done = finished(service, request_id)
+    assert (done["status"], done["progress"]["failed"]) == ("completed", 0)
+    assert (done["created"], done["run_url"] != first["run_url"]) == (first["created"], True)
+    assert image_host.asked["/retry-good.jpg"] == 1
+    rows = csv.DictReader(io.StringIO(requests.get(done["result_url"], timeout=10).text))
+    assert all(row["Output Image Urls"] for row in rows)
+    assert error_of(post(service, f"/requests/{request_id}/retry/")) == (409, "nothing_to_retry")
+
+
+def test_a_request_can_be_cancelled_and_gone_on_with(service: Service, image_host: ImageHost) -> None:
+    image_host.delay = 0.3
+    urls = image_host.add(*(f"cancel-{number}.jpg" for number in range(80)))
+    request_id = accepted(service, csv_of(*urls))
+    early = post(service, f"/requests/{request_id}/cancel/")
+    if early.status_code == 409:
+        assert early.json()["error"]["code"] == "not_started"
+        assert "Retry-After" in early.headers
+
+    wait_for(lambda: status(service, request_id)["progress"]["done"] >= 8)
+    assert error_of(get(service, f"/requests/{request_id}/result/")) == (409, "not_ready")
+    assert post(service, f"/requests/{request_id}/cancel/").status_code == 202
+    done = finished(service, request_id)
+    assert (done["status"], done["result"], done["result_url"]) == ("cancelled", None, None)
+    assert error_of(post(service, f"/requests/{request_id}/cancel/")) == (409, "already_finished")
+    assert error_of(get(service, f"/requests/{request_id}/result/")) == (404, "no_result")
+
+    image_host.delay = 0.0
+    assert post(service, f"/requests/{request_id}/retry/").status_code == 202
+    assert finished(service, request_id)["status"] == "completed"
+    assert max(image_host.sent[f"/cancel-{number}.jpg"] for number in range(80)) <= 2
+    once = sum(image_host.sent[f"/cancel-{number}.jpg"] == 1 for number in range(80))
+    assert once >= 70
+
+
+def test_a_source_image_can_be_looked_at_beside_its_compressed_copy(
+    service: Service, image_host: ImageHost
+) -> None:
+    (url,) = image_host.add("preview.jpg")
+    image_host.files["/page.jpg"] = b"<script>alert(1)</script>"
+    request_id = accepted(service, csv_of(url, f"{image_host.base}/page.jpg"))
+    finished(service, request_id)
+    path = f"/requests/{request_id}/images/{image_key(url)}/source/"
+    source = get(service, path)
+    assert (source.status_code, source.headers["Content-Type"]) == (200, "image/jpeg")
+    assert source.content == image_host.files["/preview.jpg"]
+    assert "sandbox" in source.headers["Content-Security-Policy"]
+    page = image_key(f"{image_host.base}/page.jpg")
+    assert error_of(get(service, f"/requests/{request_id}/images/{page}/source/")) == (
+        415,
+        "unsupported_format",
+    )
+    assert error_of(get(service, f"/requests/{request_id}/images/other-0000/source/")) == (
+        404,
+        "unknown_image",
+    )
+    del image_host.files["/preview.jpg"]
+    assert error_of(get(service, path)) == (502, "http_404")
+
+
+def test_the_service_says_that_it_is_ready(service: Service) -> None:
+    assert requests.get(f"{service.gateway}/healthz", timeout=10).json() == {"status": "ok", "problems": []}
+    ready = wait_for(lambda: requests.get(f"{service.gateway}/readyz", timeout=10).status_code == 200)
+    assert ready
+
+
+def test_the_metrics_count_answers_uploads_and_requests(service: Service, image_host: ImageHost) -> None:
+    request_id = accepted(service, csv_of(*image_host.add("metrics.jpg")))
+    finished(service, request_id)
+    text = requests.get(f"{service.gateway}/metrics", timeout=10).text
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(figures['imagi_uploads_total{outcome="accepted"}']) >= 1
+    assert float(figures['imagi_requests{status="completed"}']) >= 1
+    route = f"{API}/check_request_status/{{request_id}}/"
+    assert float(figures[f'imagi_http_requests_total{{method="GET",route="{route}",status="200"}}']) >= 1
+    assert figures["imagi_dagster_up"] == "1.0"
+
+
+def test_every_answer_has_the_security_headers(service: Service) -> None:
+    for path in ("/", "/healthz", f"{API}/requests/", "/nothing"):
+        headers = requests.get(f"{service.gateway}{path}", timeout=10).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "Access-Control-Allow-Origin" not in headers
+        assert "server" not in headers
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_web_site_cannot_make_a_browser_upload(service: Service, site: str) -> None:
+    answer = upload(service, csv_of("https://a.example/a.jpg"), headers={"Sec-Fetch-Site": site})
+    assert error_of(answer) == (403, "cross_site")
+
+
+def test_a_name_that_was_rebound_to_this_machine_is_refused(service: Service) -> None:
+    answer = get(service, "/requests/", headers={"Host": "evil.example:8000"})
+    assert error_of(answer) == (403, "unknown_host")
+
+
+def test_the_status_changes_within_seconds_of_the_run(service: Service, image_host: ImageHost) -> None:
+    image_host.delay = 0.2
+    urls = image_host.add(*(f"live-{number}.jpg" for number in range(40)))
+    request_id = accepted(service, csv_of(*urls))
+    seen = []
+    end = time.monotonic() + 120
+    while not seen or seen[-1]["status"] not in ("completed", "failed"):
+        assert time.monotonic() < end
+        seen.append(status(service, request_id))
+        time.sleep(0.3)
+    assert [*dict.fromkeys(document["status"] for document in seen)] == [
+        "In queue",
+        "processing",
+        "completed",
+    ]
+    counts = [document["progress"]["done"] for document in seen]
+    assert counts == sorted(counts)
+    assert len(set(counts)) >= 3

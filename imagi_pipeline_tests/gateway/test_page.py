@@ -1,0 +1,501 @@
+"""The page in a real browser, on the real service."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import uvicorn
+
+from imagi_pipeline.gateway.app import build_app
+from imagi_pipeline.settings import Settings
+from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.service import Service, free_port, wait_for
+
+try:
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import Browser, Page, expect, sync_playwright
+except ImportError as error:
+    MISSING: str | None = f"{error.name} is not installed"
+else:
+    MISSING = None
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WHY_NOT = MISSING or (None if CHROMIUM else "there is no Chromium")
+
+pytestmark = pytest.mark.skipif(
+    WHY_NOT is not None and os.environ.get("CI") != "true", reason=f"needs a browser: {WHY_NOT}"
+)
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+TOKEN = "page-token-of-sixteen"
+WAIT = 60_000  # milliseconds
+
+REPORT_VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) =>
+  console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`))
+"""
+
+DROP = """
+([name, text]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([text], name, { type: "text/csv" }));
+  return transfer;
+}
+"""
+
+OpenPage = Callable[..., "Page"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert WHY_NOT is None, WHY_NOT
+    with sync_playwright() as playwright:
+        expect.set_options(timeout=WAIT)
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
+    """Opens the page. At the end nothing may have gone wrong in it but the answers that were `expected`."""
+    wrong: list[str] = []
+    expected: set[str] = set()
+    contexts = []
+
+    def open_at(path: str = "", gateway: str = service.gateway, answers: Any = (), **options: Any) -> Page:
+        expected.update(map(str, answers))
+        context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-US", **options)
+        contexts.append(context)
+        context.add_init_script(REPORT_VIOLATIONS)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(f"{error}\n{error.stack}"))
+        page.on("console", lambda message: note(message.type, message.text))
+        page.goto(f"{gateway}/{path}")
+        return page
+
+    def note(kind: str, text: str) -> None:
+        refused = re.match(r"Failed to load resource: .*?(?:status of (\d+)|net::(\w+))", text)
+        if kind in ("error", "warning") and not (refused and expected & set(refused.groups())):
+            wrong.append(text)
+
+    yield open_at
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ImageHost]:
+    with ImageHost() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def finished(service: Service, host: ImageHost) -> str:
+    """The id of a request of three good images and a missing one."""
+    return handed_in(service, "shoes.csv", [*host.add("red.jpg", "blue.jpg", "green.jpg"), f"{host.base}/gone.jpg"])
+
+
+def handed_in(service: Service, name: str, urls: list[str]) -> str:
+    answer = requests.post(
+        f"{service.gateway}/imagi-process/upload_csv/", files={"file": (name, table(urls))}, timeout=30
+    )
+    request_id = str(answer.json()["request_id"])
+    assert service.finished(request_id).status == "completed"
+    return request_id
+
+
+def table(urls: list[str]) -> str:
+    return "id,Image,Page\n" + "".join(f"{n},{url},https://shop.example/{n}\n" for n, url in enumerate(urls))
+
+
+def choose(page: Page, name: str, text: str) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": text.encode()})
+
+
+def drop(page: Page, name: str, text: str) -> None:
+    transfer = page.evaluate_handle(DROP, [name, text])
+    for event in ("dragenter", "dragover", "drop"):
+        page.dispatch_event("#drop", event, {"dataTransfer": transfer})
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def assert_no_sideways_scroll(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def text_of(page: Page, selector: str) -> str:
+    return page.locator(selector).inner_text()
+
+
+# --- from drop to download
+
+
+def test_a_dropped_csv_comes_back_enriched(
+    open_page: OpenPage, service: Service, image_host: ImageHost, tmp_path: Path
+) -> None:
+    image_host.delay = 0.1
+    urls = image_host.add(*(f"{n}.jpg" for n in range(12)))
+    page = open_page()
+    drop(page, "Frühling 2026.csv", table(urls))
+    expect(page.locator("#send")).to_have_text("Compress 12 images")
+    expect(page.locator("#inspection-title")).to_be_focused()
+    page.click("#send")
+
+    expect(page).to_have_title(re.compile(r"^\d+% · Frühling 2026.csv"))
+    expect(page.locator("#progress-text")).to_have_text(re.compile(r"\d+ of 12 images"))
+    expect(page.locator("#request-badge")).to_have_text("Completed")
+    expect(page.locator("#outcome-title")).to_be_focused()
+    expect(page.locator("#live")).to_contain_text("Frühling 2026.csv: ")
+    assert re.search(r"\d+% saved", text_of(page, "#outcome-title"))
+    assert page.title().startswith("Completed · Frühling 2026.csv")
+    expect(page.locator("#images-list > li")).to_have_count(12)
+
+    with page.expect_download() as started:
+        page.click("#download-result")
+    assert started.value.suggested_filename == "Frühling 2026.csv"
+    started.value.save_as(tmp_path / "enriched.csv")
+    rows = list(csv.DictReader((tmp_path / "enriched.csv").open(encoding="utf-8")))
+    assert [row["Image"] for row in rows] == urls
+    for row in rows:
+        assert requests.get(row["Output Image Urls"], timeout=10).headers["Content-Type"] == "image/jpeg"
+
+    with page.expect_download() as started:
+        page.click("#download-report")
+    started.value.save_as(tmp_path / "report.csv")
+    assert len((tmp_path / "report.csv").read_text().splitlines()) == 13
+
+
+def test_a_lost_connection_costs_nothing_and_a_request_can_be_cancelled_and_gone_on_with(
+    open_page: OpenPage, image_host: ImageHost
+) -> None:
+    image_host.delay = 0.4
+    page = open_page(answers=["ERR_INTERNET_DISCONNECTED", 409])
+    choose(page, "slow.csv", table(image_host.add(*(f"slow-{n}.jpg" for n in range(60)))))
+    page.click("#send")
+    expect(page.locator("#progress-text")).to_have_text(re.compile(r"\d+ of 60"))
+
+    page.context.set_offline(True)
+    expect(page.locator("#trouble")).to_contain_text("cannot be reached")
+    page.context.set_offline(False)
+    page.click("#trouble button")
+    expect(page.locator("#trouble")).to_be_hidden()
+
+    page.click("#cancel")
+    expect(page.locator("#outcome-title")).to_have_text("Cancelled")
+    image_host.delay = 0
+    page.click("#retry-request")
+    expect(page.locator("#request-badge")).to_have_text("Completed")
+    expect(page.locator("#images-list > li")).to_have_count(48)
+    assert max(image_host.sent.values()) == 1
+
+
+def test_failures_have_reasons_and_are_tried_again_once_the_host_is_repaired(
+    open_page: OpenPage, image_host: ImageHost
+) -> None:
+    good, bad = image_host.add("good.jpg", "bad.jpg")
+    body = image_host.files.pop("/bad.jpg")
+    page = open_page()
+    choose(page, "repair.csv", table([good, bad]))
+    page.click("#send")
+    expect(page.locator("#failures-title")).to_have_text("1 image failed")
+    expect(page.locator(".failure")).to_contain_text("answered 404 Not Found. Correct the URL")
+    expect(page.locator(".failure a")).to_have_attribute("href", bad)
+    address = page.url
+
+    image_host.files["/bad.jpg"] = body
+    page.click("#retry")
+    expect(page.locator("#request-badge")).to_have_text("Completed")
+    expect(page.locator("#failures")).to_be_hidden()
+    expect(page.locator(".image")).to_have_count(2)
+    assert page.url == address
+
+
+# --- before sending
+
+
+def test_what_cannot_be_used_is_shown_before_sending(open_page: OpenPage, host: ImageHost) -> None:
+    page = open_page()
+    choose(page, "mixed.csv", table([f"{host.base}/red.jpg", f"{host.base}/red.jpg", "img/<b>7</b>.jpg"]))
+    expect(page.locator("#found-problems-title")).to_have_text("1 entry cannot be used and will be left out")
+    expect(page.locator("#found-problems-list")).to_contain_text("Row 4, Image: img/<b>7</b>.jpg")
+    expect(page.locator("#live")).to_contain_text("1 image found in 3 rows. 1 entry cannot be used.")
+    assert "Image references\n2" in text_of(page, "#found-figures")
+    assert page.locator("#columns-list input:checked").input_value() == "Image"
+
+
+def test_columns_and_a_base_url_can_be_chosen_when_none_were_found(open_page: OpenPage, host: ImageHost) -> None:
+    page = open_page(answers=[422])
+    choose(page, "paths.csv", "Export of today;;\nsku;Titel;Datei\n1;Rot;red\n2;Blau;blue\n")
+    expect(page.locator("#inspection-note")).to_contain_text("Name the column")
+    expect(page.locator("#send")).to_be_disabled()
+    page.get_by_label("Datei").check()
+    page.get_by_label("Base URL").fill(f"{host.base}/")
+    page.get_by_label("Base URL").press("Enter")
+    expect(page.locator("#send")).to_have_text("Compress 2 images")
+    page.get_by_text("The first image references").click()
+    expect(page.locator("#found-first-rows")).to_contain_text(f"{host.base}/blue")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "The file is empty"), ("only a header\n", "no rows below its header")]
+)
+def test_a_file_that_is_no_csv_with_rows_is_refused_with_the_reason(
+    open_page: OpenPage, text: str, message: str
+) -> None:
+    page = open_page(answers=[422])
+    choose(page, "empty.csv", text)
+    expect(page.locator("#inspection-note")).to_contain_text(message)
+    expect(page.locator("#send")).to_be_disabled()
+
+
+# --- a finished request
+
+
+def test_a_request_has_an_address_and_the_way_back_works(open_page: OpenPage, finished: str) -> None:
+    page = open_page()
+    row = page.locator(f"#row-{finished}")
+    expect(row).to_contain_text("4 images, 1 image failed")
+    row.get_by_role("link").click()
+    expect(page.locator("#request-title")).to_have_text("shoes.csv")
+    assert page.url.endswith(f"#/requests/{finished}")
+    page.reload()
+    expect(page.locator(".image")).to_have_count(4)
+    page.go_back()
+    expect(page.locator("#home-title")).to_be_visible()
+    expect(page.locator("#request")).to_be_hidden()
+
+
+def test_an_unknown_address_is_told_as_such(open_page: OpenPage) -> None:
+    page = open_page("#/requests/00000000-0000-4000-8000-000000000000", answers=[404])
+    expect(page.locator("#request-note")).to_contain_text("There is no request")
+
+
+def test_the_source_is_compared_under_a_slider_and_side_by_side(
+    open_page: OpenPage, finished: str, host: ImageHost
+) -> None:
+    page = open_page(f"#/requests/{finished}")
+    slider = page.get_by_label("Before and after of red.jpg")
+    expect(slider).to_be_enabled()
+    card = page.locator(".image").first
+    assert card.locator(".before img").evaluate("image => image.naturalWidth") == 320
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(slider).to_have_attribute("aria-valuetext", "51% before")
+    page.get_by_label("Side by side").check()
+    boxes = [card.locator(f".{name} img").bounding_box() for name in ("before", "after")]
+    assert boxes[0] and boxes[1] and boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+
+    page.get_by_role("button", name="Enlarge red.jpg").click()
+    expect(page.locator("#large .before img")).to_be_visible()
+    page.click("#large-next")
+    expect(page.locator("#large-title")).to_have_text("blue.jpg")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Enlarge blue.jpg")).to_be_focused()
+
+
+def test_a_source_that_is_gone_leaves_a_message(open_page: OpenPage, finished: str, host: ImageHost) -> None:
+    body = host.files.pop("/green.jpg")
+    try:
+        page = open_page(f"#/requests/{finished}", answers=[502])
+        note = page.locator(".image", has_text="green.jpg").locator(".image-note")
+        expect(note).to_contain_text("No source image to compare: 127.0.0.1 answered 404")
+    finally:
+        host.files["/green.jpg"] = body
+
+
+def test_a_hundred_thousand_images_are_paged(open_page: OpenPage, finished: str, service: Service) -> None:
+    report = service.storage / "reports" / f"{finished}.csv"
+    kept = report.read_text()
+    header, first, *_ = kept.splitlines(keepends=True)
+    report.write_text(header + first * 100_000)
+    try:
+        page = open_page(f"#/requests/{finished}")
+        expect(page.locator("#images-list > li")).to_have_count(48)
+        expect(page.locator("#histogram-hint")).to_contain_text("of the first 1,000 images")
+        page.get_by_role("button", name="Show 48 more of 99,952").click()
+        expect(page.locator("#images-list > li")).to_have_count(96)
+        expect(page.locator("#images-list > li").nth(48)).to_be_focused()
+    finally:
+        report.write_text(kept)
+
+
+# --- everybody
+
+
+def test_axe_finds_no_violation(open_page: OpenPage, finished: str, host: ImageHost) -> None:
+    page = open_page()
+    expect(page.locator("#recent-list > li").first).to_be_visible()
+    assert_accessible(page)
+    choose(page, "mixed.csv", table([f"{host.base}/red.jpg", "img/7.jpg"]))
+    expect(page.locator("#found-problems")).to_be_visible()
+    page.get_by_text("The first image references").click()
+    assert_accessible(page)
+    page.goto(page.url.split("#")[0] + f"#/requests/{finished}")
+    expect(page.get_by_label("Before and after of red.jpg")).to_be_enabled()
+    assert_accessible(page)
+    page.get_by_label("Side by side").check()
+    page.get_by_role("button", name="Enlarge red.jpg").click()
+    expect(page.locator("#large .before img")).to_be_visible()
+    assert_accessible(page)
+
+
+def test_dark_mode_is_dark_and_axe_finds_no_violation(
+    open_page: OpenPage, finished: str, host: ImageHost
+) -> None:
+    page = open_page(f"#/requests/{finished}", color_scheme="dark")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", background))) < 60
+    expect(page.get_by_label("Before and after of red.jpg")).to_be_enabled()
+    assert_accessible(page)
+    page.goto(page.url.split("#")[0] + "#/")
+    choose(page, "mixed.csv", table([f"{host.base}/red.jpg", "img/7.jpg"]))
+    expect(page.locator("#found-problems")).to_be_visible()
+    assert_accessible(page)
+
+
+def test_on_a_phone_nothing_scrolls_sideways(open_page: OpenPage, finished: str, host: ImageHost) -> None:
+    page = open_page(has_touch=True, is_mobile=True)
+    page.set_viewport_size({"width": 360, "height": 740})
+    expect(page.locator("#recent-list > li").first).to_be_visible()
+    assert_no_sideways_scroll(page)
+    long = f"{'very-long-name-' * 9}.csv"
+    choose(page, long, table([f"{host.base}/{'a' * 300}.jpg", "img/" + "7" * 90]))
+    expect(page.locator("#found-problems")).to_be_visible()
+    page.get_by_text("The first image references").click()
+    assert_no_sideways_scroll(page)
+    page.goto(page.url.split("#")[0] + f"#/requests/{finished}")
+    expect(page.locator(".image")).to_have_count(4)
+    for view in ("Slider", "Side by side"):
+        page.get_by_label(view).check()
+        assert_no_sideways_scroll(page)
+
+
+def test_the_keyboard_alone_leads_from_the_file_to_the_result(
+    open_page: OpenPage, host: ImageHost, finished: str
+) -> None:
+    page = open_page()
+    reach(page, "#file")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    text = table([f"{host.base}/red.jpg", f"{host.base}/blue.jpg"])
+    chooser.value.set_files({"name": "keys.csv", "mimeType": "text/csv", "buffer": text.encode()})
+    expect(page.locator("#send")).to_be_enabled()
+    reach(page, "#send")
+    page.keyboard.press("Enter")
+    expect(page.locator("#request-title")).to_be_focused()
+    expect(page.locator("#outcome-title")).to_be_focused()
+    reach(page, "#download-result")
+    with page.expect_download():
+        page.keyboard.press("Enter")
+    reach(page, "input[aria-label='Before and after of red.jpg']")
+
+
+def reach(page: Page, selector: str) -> None:
+    """Press Tab until an element has the focus, which must be seen all the way."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.locator(f"{selector}:focus").count():
+            return
+    raise AssertionError(f"{selector} cannot be reached by Tab")
+
+
+def test_motion_is_reduced_for_who_wants_it(open_page: OpenPage) -> None:
+    page = open_page(reduced_motion="reduce")
+    page.evaluate("document.getElementById('inspection').hidden = false")
+    page.evaluate("document.getElementById('inspection-busy').hidden = false")
+    style = "getComputedStyle(document.getElementById('inspection-progress')).animationName"
+    assert page.evaluate(style) == "none"
+
+
+# --- with access tokens
+
+
+@contextlib.contextmanager
+def gateway_with_token(service: Service) -> Iterator[str]:
+    """Another gateway on the same installation, which wants a token."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    settings = Settings.model_validate(
+        {
+            "storage": str(service.storage),
+            "dagster_url": service.ui,
+            "gateway_url": url,
+            "public_url": f"{service.gateway}/media",
+            "api_tokens": f"shop:{TOKEN}:admin",
+        }
+    )
+    server = uvicorn.Server(uvicorn.Config(build_app(settings), port=port, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started, 20)
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_the_token_is_asked_for_once_and_used_for_everything(
+    open_page: OpenPage, finished: str, service: Service
+) -> None:
+    with gateway_with_token(service) as gateway:
+        page = open_page(f"#/requests/{finished}", gateway=gateway, answers=[401])
+        field = page.get_by_label("Token")
+        expect(field).to_be_focused()
+        assert_accessible(page)
+        field.fill("not the token")
+        field.press("Enter")
+        expect(page.locator("#token-wrong")).to_contain_text("no spaces")
+        field.fill("not-the-token-either")
+        field.press("Enter")
+        expect(page.locator("#token-wrong")).to_contain_text("not accepted")
+        field.fill(TOKEN)
+        field.press("Enter")
+
+        expect(page.locator("#token")).to_be_hidden()
+        expect(page.get_by_label("Before and after of red.jpg")).to_be_enabled()
+        with page.expect_download() as started:
+            page.click("#download-result")
+        assert started.value.suggested_filename == "shoes.csv"
+        assert len(list(csv.reader(io.StringIO(Path(started.value.path()).read_text())))) == 5
+        assert TOKEN not in page.url
+
+        page.get_by_role("link", name="New request").click()
+        choose(page, "again.csv", table(["https://shop.example/1.jpg"]))
+        expect(page.locator("#send")).to_be_enabled()
+
+
+def test_without_the_token_the_page_says_so_and_asks_again(
+    open_page: OpenPage, finished: str, service: Service
+) -> None:
+    with gateway_with_token(service) as gateway:
+        page = open_page(f"#/requests/{finished}", gateway=gateway, answers=[401])
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Enter the token").click()
+        page.get_by_label("Token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#request-title")).to_have_text("shoes.csv")
