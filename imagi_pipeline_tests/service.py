@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import uvicorn
 
 from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.gateway.app import build_app
 from imagi_pipeline.gateway.dagster_client import DagsterClient
+from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.processes import SIGINT_IGNORED, alive, descendants
 
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -117,3 +121,20 @@ def running_service(folder: Path, **settings: str) -> Iterator[Service]:
         process.terminate()
         assert process.wait(60) == 0
         assert not alive(started)
+
+
+@contextmanager
+def served_gateway(settings: Settings) -> Iterator[str]:
+    """The gateway alone, in this process, at the URL that is given."""
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(build_app(settings), host="127.0.0.1", port=port, log_level="warning")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Attempt:
-    """One call of `fetch` as its connections see it: where it is, what it may dial, how long it may last."""
+    """One call of `fetch` or `post` as its connections see it: where it is, what it may dial, how long."""
 
     def __init__(self, settings: Settings, url: str) -> None:
         self.settings = settings

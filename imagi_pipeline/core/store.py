@@ -219,7 +219,7 @@ class Store:
 
     @property
     def callbacks(self) -> UPath:
-        """Callbacks to be delivered, one file for each request."""
+        """Callbacks that are not accepted yet, a file for each end that is to be told."""
         return self.root / "callbacks"
 
     @property

@@ -191,7 +191,7 @@ class Callbacks:
             self._stopping.wait(min(pause, _LONGEST_PAUSE))
 
     def _start_due(self) -> list[_Attempt]:
-        """Start an attempt for each callback whose time has come; not to be run by two threads at once."""
+        """Start an attempt for each callback whose time has come, as far as threads are free."""
         started: list[_Attempt] = []
         if self._webhook is None:
             return started

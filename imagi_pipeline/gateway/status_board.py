@@ -22,7 +22,7 @@ SECONDS_KEPT = 60.0
 SECONDS_OF_DOUBT = 10.0
 """By how much the clocks of this process and of the runs may differ."""
 
-MOST_CHANGES = 500
+RUNS_IN_A_QUERY = 500
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,7 @@ class StatusBoard:
 
     def _merge_changes(self) -> None:
         since = max(self._looked_at, min(entry.asked_at for entry in self._entries.values()))
-        changed = self._client.changed_requests(since - SECONDS_OF_DOUBT, MOST_CHANGES)
-        if len(changed) >= MOST_CHANGES:  # there may be more
-            self._entries.clear()
-        for status in changed:
+        for status in self._client.changed_requests(since - SECONDS_OF_DOUBT, RUNS_IN_A_QUERY):
             entry = self._entries.get(status.request_id)
             if entry and entry.status and entry.status.run_id == status.run_id:
                 self._entries[status.request_id] = _Entry(status, entry.asked_at)

@@ -70,7 +70,10 @@ async def received(request: Request, settings: Settings) -> AsyncIterator[Upload
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with limited.form() as form:
-            yield _of_form(form)
+            upload = _of_form(form)
+            if upload.size > settings.max_upload_bytes:
+                raise _too_large(settings.max_upload_bytes)
+            yield upload
     elif kind in RAW_TYPES:
         with tempfile.SpooledTemporaryFile(BYTES_IN_MEMORY) as file:
             async for piece in limited.request.stream():
@@ -111,12 +114,7 @@ class _Limited:
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             await self._drain(message)
-            raise ApiError(
-                413,
-                "too_large",
-                f"A CSV may have {self._most:,} bytes. Split it, or raise {variable('max_upload_bytes')}.",
-                headers={"Connection": "close"},
-            )
+            raise _too_large(self._most)
         return message
 
     async def _drain(self, message: AsgiMessage) -> None:
@@ -150,6 +148,11 @@ def _raw_name(request: Request) -> str:
     header = Message()
     header["Content-Disposition"] = request.headers.get("content-disposition", "attachment")
     return request.query_params.get("filename") or header.get_filename() or ""
+
+
+def _too_large(most: int) -> ApiError:
+    message = f"A CSV may have {most:,} bytes. Split it, or raise {variable('max_upload_bytes')}."
+    return ApiError(413, "too_large", message, headers={"Connection": "close"})
 
 
 def _missing_file() -> ApiError:

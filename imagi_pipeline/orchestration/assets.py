@@ -76,7 +76,7 @@ def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) ->
     urls = image_urls(store, keys)
     failures = [f"{key}: no request names this image." for key in keys if key not in urls]
     tag_start(context, len(urls))
-    results = _compress(context, imagi, list(urls.values()))
+    results = _compress(context, imagi, list(urls.values()), report_all=True)
     failures += [f"{done.key}: {done.url}: {done.error.message}" for done in results if done.error]
     # A generator without an output: of a plain function Dagster would report all partitions once more.
     yield from ()
@@ -192,10 +192,11 @@ def _compress(
     *,
     thumbnails: int = 0,
     settled: frozenset[str] = frozenset(),
+    report_all: bool = False,
 ) -> Iterator[ImageResult]:
     """Compress images and report each as it is done."""
     settings = imagi.settings()
-    progress = ImageProgress(context, settings.public_url, urls)
+    progress = ImageProgress(context, settings.public_url, urls, report_all=report_all)
     try:
         for result in compress_images(urls, imagi.store(), settings, thumbnails=thumbnails, settled=settled):
             progress.add(result)

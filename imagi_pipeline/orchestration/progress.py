@@ -103,13 +103,17 @@ def tag_error(context: dg.HookContext) -> None:
 class ImageProgress:
     """Reports images as they finish: about once a second their events in one batch, and the run's counts.
 
-    An image that is reused and known to Dagster as it is has no event: nothing was made.
+    An image that is reused and known to Dagster as it is has no event: nothing was made. With `report_all`
+    it has one: a backfill of images counts as failed for each partition without.
     """
 
-    def __init__(self, context: Context, public_url: str, urls: Sequence[str]) -> None:
+    def __init__(
+        self, context: Context, public_url: str, urls: Sequence[str], *, report_all: bool = False
+    ) -> None:
         self._context = context
         self._public_url = public_url
         self._urls = urls
+        self._report_all = report_all
         self._events: list[dg.AssetMaterialization] = []
         self._done = self._failed = 0
         self._flushed_at = time.monotonic()
@@ -117,7 +121,7 @@ class ImageProgress:
     def add(self, result: ImageResult) -> None:
         """Count an image, and report it unless it failed."""
         self._done += 1
-        is_known = result.status == "reused" and self._is_known(result)
+        is_known = not self._report_all and result.status == "reused" and self._is_known(result)
         if result.record and not is_known:
             self._events.append(metadata.materialization(result.key, result.record, self._public_url))
         self._failed += result.status == "failed"

@@ -361,7 +361,7 @@ def test_the_status_changes_within_seconds_of_the_run(service: Service, image_ho
     image_host.delay = 0.2
     urls = image_host.add(*(f"live-{number}.jpg" for number in range(40)))
     request_id = accepted(service, csv_of(*urls))
-    seen = []
+    seen: list[dict[str, Any]] = []
     end = time.monotonic() + 120
     while not seen or seen[-1]["status"] not in ("completed", "failed"):
         assert time.monotonic() < end

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,8 +38,10 @@ from imagi_pipeline.gateway.dagster_client import (
     FailedImage,
 )
 from imagi_pipeline.orchestration.instance import open_instance
+from imagi_pipeline_tests.gateway.test_graphql_docs import blocks, example
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
+from imagi_pipeline_tests.processes import alive, descendants
 from imagi_pipeline_tests.service import free_port, wait_for
 
 WORKSPACE = Path(imagi_pipeline_tests.__file__).parents[1] / "workspace.yaml"
@@ -46,6 +50,10 @@ BROKEN_WORKSPACE = {
         {"python_module": {"module_name": "imagi_pipeline.not_there", "location_name": "imagi_pipeline"}}
     ]
 }
+
+DOCUMENTED_URL = "http://127.0.0.1:3000"
+DOCUMENTED_REQUEST = "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"
+DOCUMENTED_IMAGE = "shoe-red-6948900c541a385a"
 
 SENSOR_ID = """
 query($name: String!) { sensorOrError(sensorSelector: {
@@ -112,8 +120,10 @@ def webserver(workspace: Path) -> Iterator[str]:
             wait_for(lambda: process.poll() is not None or answers(url))
             yield url
         finally:
+            started = descendants(process.pid)
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(60)
+            wait_for(lambda: not alive(started))
 
 
 def answers(url: str) -> bool:
@@ -319,6 +329,12 @@ def test_the_time_of_its_upload_stays_with_a_request(dagster: Dagster) -> None:
 def test_a_run_that_has_ended_cannot_be_cancelled(dagster: Dagster) -> None:
     run_id = dagster.add_run(str(uuid.uuid4()), "SUCCESS")
     with pytest.raises(DagsterRefusedError, match="could not be terminated due to having status SUCCESS"):
+        dagster.client.cancel(run_id)
+
+
+def test_a_run_that_dagster_did_not_launch_cannot_be_cancelled(dagster: Dagster) -> None:
+    run_id = dagster.add_run(str(uuid.uuid4()), "STARTED")
+    with pytest.raises(DagsterRefusedError, match=f"Unable to terminate run {run_id}"):
         dagster.client.cancel(run_id)
 
 
@@ -560,3 +576,69 @@ def add_requests(dagster: Dagster, owner: str, count: int) -> list[str]:
     for request_id in ids:
         dagster.add_run(request_id, **{OWNER_TAG: owner})
     return ids
+
+
+# -- docs/graphql.md
+
+
+def paths(value: Any) -> set[str]:
+    """The ways to all that is in a JSON document; the elements of a list count as one."""
+    if isinstance(value, dict):
+        return {f"{name}/{path}" for name, inner in value.items() for path in paths(inner) | {""}}
+    if isinstance(value, list):
+        return {path for inner in value for path in paths(inner)}
+    return set()
+
+
+def test_the_documented_queries_are_answered_as_documented(dagster: Dagster) -> None:
+    client, processed = dagster.client, dagster.processed
+    assert processed.run_id
+
+    def ask(name: str, **given: Any) -> Any:
+        variables, documented = example(name)
+        answer = client._ask(name, variables | given)
+        assert not paths(documented) - paths(answer)
+        assert typenames(answer) == typenames(documented)
+        return answer
+
+    beat(dagster)
+    ask("health")
+    ask("count_runs")
+    this = {"key": REQUEST_ID_TAG, "value": processed.request_id}
+    ask("failed_images", requestId=processed.request_id)
+    ask("image", key=image_key(dagster.good))
+    ask("backfill_images", keys=[image_key(dagster.bad)])
+
+    tags = [this, {"key": "dagster/partition", "value": processed.request_id}]
+    launched = ask("launch_request", tags=tags)["launchRun"]["run"]["runId"]
+    ask("requests", filter={"pipelineName": "process_csv", "tags": [this]})
+    ask("cancel_request", runId=launched)
+    again = ask("retry_request", runId=launched)["launchPipelineReexecution"]["run"]["runId"]
+    ask("cancel_request", runId=again)
+
+
+def typenames(answer: Any) -> list[str]:
+    return re.findall(r'"__typename": "(\w+)"', json.dumps(answer))
+
+
+@pytest.mark.skipif(not shutil.which("jq") or not shutil.which("curl"), reason="needs curl and jq")
+def test_the_documented_commands_work(dagster: Dagster) -> None:
+    request_id, image = str(uuid.uuid4()), image_key(dagster.good)
+    run_id = dagster.add_run(request_id, **{"imagi/images_done": "1", "imagi/images_total": "2"})
+
+    def run(command: list[str], text: str) -> str:
+        adapted = text.replace(DOCUMENTED_URL, dagster.url).replace(DOCUMENTED_IMAGE, image)
+        adapted = adapted.replace(DOCUMENTED_REQUEST, request_id)
+        assert adapted != text
+        done = subprocess.run(
+            [*command, adapted], cwd=WORKSPACE.parent, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    with_curl, with_jq = blocks("sh")
+    assert json.loads(run(["sh", "-c"], with_curl))["data"]["runsOrError"]["results"] == [
+        {"runId": run_id, "status": "SUCCESS"}
+    ]
+    assert image in run(["sh", "-c"], with_jq)
+    (with_python,) = blocks("python")
+    assert run([sys.executable, "-c"], with_python) == "SUCCESS 1 of 2\n"

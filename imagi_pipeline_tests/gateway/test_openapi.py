@@ -1,0 +1,49 @@
+"""The OpenAPI document is true: schemathesis calls every endpoint, rightly and wrongly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import requests
+
+from imagi_pipeline_tests.service import Service
+
+SETTINGS = """
+# An image host that fails is a bad gateway, and no fault of ours.
+[[operations]]
+include-path = "/imagi-process/requests/{request_id}/images/{key}/source/"
+checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 502]
+"""
+
+
+def test_every_answer_is_as_documented(service: Service, tmp_path: Path) -> None:
+    settings = tmp_path / "schemathesis.toml"
+    settings.write_text(SETTINGS)
+    program = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(settings)]
+    options = [
+        *("--max-examples", "10", "--seed", "1", "--checks", "all"),
+        # No schema can say what makes a CSV usable.
+        *("--exclude-checks", "positive_data_acceptance"),
+    ]
+    done = subprocess.run(
+        [*program, "run", f"{service.gateway}/openapi.json", *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_endpoint_and_error_is_described(service: Service) -> None:
+    document = requests.get(f"{service.gateway}/openapi.json", timeout=10).json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["description"], (path, method)
+            for status, answer in operation["responses"].items():
+                assert answer["description"], (path, status)
+                if status.startswith(("4", "5")) and path != "/readyz":
+                    reference = answer["content"]["application/json"]["schema"]["$ref"]
+                    assert reference.endswith("/Problem"), (path, status)

@@ -1,0 +1,164 @@
+"""How a CSV comes in: its limits, and what a gateway that dies leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from imagi_pipeline.core.landing import SECONDS_OF_A_DAY, land_requests
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.gateway.uploads import remove_old_keys
+from imagi_pipeline.settings import Settings
+from imagi_pipeline_tests.service import free_port, served_gateway
+
+UPLOAD = "/imagi-process/upload_csv/"
+LIMIT = 20_000
+
+
+def csv_of_size(size: int) -> bytes:
+    line = b"https://images.example/a.jpg\n"
+    return (b"Image\n" + line * (size // len(line) + 1))[: size - 1] + b"\n"
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("IMAGI_MAX_UPLOAD_BYTES", str(LIMIT))
+    with served_gateway(Settings()) as url:
+        yield url
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """A body whose length is not told beforehand."""
+    for start in range(0, len(data), 4096):
+        yield data[start : start + 4096]
+
+
+def test_a_csv_of_the_largest_size_is_taken_and_one_byte_more_is_not(limited: str, store: Store) -> None:
+    headers = {"Content-Type": "text/csv"}
+    fits, too_large = csv_of_size(LIMIT), csv_of_size(LIMIT + 1)
+    assert requests.post(limited + UPLOAD, data=fits, headers=headers, timeout=10).status_code == 202
+    for body in (too_large, pieces(too_large)):
+        answer = requests.post(limited + UPLOAD, data=body, headers=headers, timeout=10)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+        assert "20,000 bytes" in answer.json()["error"]["message"]
+    assert len(list(store.landing.iterdir())) == 1
+
+
+def test_a_form_whose_file_is_too_large_is_refused(limited: str) -> None:
+    answer = requests.post(limited + UPLOAD, files={"file": ("a.csv", csv_of_size(LIMIT))}, timeout=10)
+    assert answer.status_code == 202
+    for size in (LIMIT + 1, LIMIT * 5):
+        answer = requests.post(limited + UPLOAD, files={"file": ("a.csv", csv_of_size(size))}, timeout=10)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_a_connection_that_breaks_in_the_middle_leaves_nothing(limited: str, store: Store) -> None:
+    def broken() -> Iterator[bytes]:
+        yield csv_of_size(5000)
+        raise ConnectionAbortedError("the client is gone")
+
+    with pytest.raises(requests.ConnectionError):
+        requests.post(limited + UPLOAD, data=broken(), headers={"Content-Type": "text/csv"}, timeout=10)
+    assert requests.get(f"{limited}/healthz", timeout=10).status_code == 200
+    assert not list(store.landing.iterdir()) if store.landing.exists() else True
+
+
+def test_an_idempotency_key_is_forgotten_after_a_day(limited: str, store: Store) -> None:
+    def upload() -> str:
+        headers = {"Content-Type": "text/csv", "Idempotency-Key": "order-1"}
+        answer = requests.post(limited + UPLOAD, data=csv_of_size(100), headers=headers, timeout=10)
+        return str(answer.json()["request_id"])
+
+    first = upload()
+    assert upload() == first
+    (record,) = store.idempotency_keys.iterdir()
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"created": 0.0}))
+    assert upload() != first
+    os.utime(record.path, (time.time() - SECONDS_OF_A_DAY - 1,) * 2)
+    remove_old_keys(store)
+    assert not list(store.idempotency_keys.iterdir())
+
+
+def test_a_key_whose_gateway_died_before_the_request_was_there_is_taken_up_again(
+    limited: str, store: Store
+) -> None:
+    headers = {"Content-Type": "text/csv", "Idempotency-Key": "order-1"}
+
+    def upload() -> str:
+        answer = requests.post(limited + UPLOAD, data=csv_of_size(100), headers=headers, timeout=10)
+        return str(answer.json()["request_id"])
+
+    first = upload()
+    store.remove_folder(store.landing / first)  # as if it had been killed between key and request
+    assert upload() == first
+    assert (store.landing / first / "upload.csv").exists()
+
+
+class Uploader(threading.Thread):
+    """Uploads one CSV after the other; remembers what was acknowledged."""
+
+    def __init__(self, url: str, number: int) -> None:
+        super().__init__()
+        self.url = url
+        self.acknowledged: dict[str, bytes] = {}
+        self.random = random.Random(number)
+
+    def run(self) -> None:
+        while True:
+            content = csv_of_size(self.random.randint(1_000, 200_000)) + uuid.uuid4().hex.encode() + b"\n"
+            files = {"file": ("products.csv", content)}
+            try:
+                answer = requests.post(self.url + UPLOAD, files=files, timeout=10)
+            except requests.RequestException:
+                return
+            assert answer.status_code == 202
+            self.acknowledged[answer.json()["request_id"]] = content
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_gateway_that_is_killed_has_lost_nothing_that_it_acknowledged(
+    store: Store, tmp_path: Path, seed: int
+) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "imagi_pipeline", "gateway", "--port", str(port)]
+    with subprocess.Popen(command) as gateway:
+        url = f"http://127.0.0.1:{port}"
+        patience = time.monotonic() + 60
+        while True:
+            try:
+                requests.get(f"{url}/healthz", timeout=1)
+                break
+            except requests.ConnectionError:
+                assert time.monotonic() < patience
+                time.sleep(0.1)
+        uploaders = [Uploader(url, seed * 100 + number) for number in range(6)]
+        for uploader in uploaders:
+            uploader.start()
+        time.sleep(1 + random.Random(seed).random())
+        gateway.send_signal(signal.SIGKILL)
+        for uploader in uploaders:
+            uploader.join()
+
+    acknowledged = {
+        request_id: content for uploader in uploaders for request_id, content in uploader.acknowledged.items()
+    }
+    assert len(acknowledged) >= 3
+    landed, problems = land_requests(store, quiet_period=0)
+    assert not problems
+    found = {request.request_id: request.file.read_bytes() for request in landed}
+    assert acknowledged.items() <= found.items()
+    # What was not acknowledged is either not there or whole as well: then it is processed.
+    assert all(content.endswith(b"\n") and len(content) > 1_000 for content in found.values())
+    assert len(found) <= len(acknowledged) + len(uploaders)
