@@ -20,7 +20,7 @@ install: $(INSTALLED)  ## make .venv with everything in it
 demo: install  ## process a sample CSV through the real job, no internet needed
 	$(BIN)/imagi demo
 
-serve: install  ## start the Dagster UI and daemon
+serve: install  ## start the page, the API and Dagster
 	$(BIN)/imagi serve
 
 test: install  ## run the whole test suite

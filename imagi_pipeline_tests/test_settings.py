@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ipaddress
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,38 @@ def test_a_public_url_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGI_QUALITY", "")
     assert Settings().quality is None
+
+
+def test_tokens_have_a_name_and_may_be_an_admins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGI_API_TOKENS", "shop:0123456789abcdef, ops:fedcba9876543210:admin,")
+    shop, ops = Settings().api_tokens
+    assert (shop.name, shop.secret.get_secret_value(), shop.is_admin) == ("shop", "0123456789abcdef", False)
+    assert (ops.name, ops.is_admin) == ("ops", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("api_tokens", "0123456789abcdef"),
+        ("api_tokens", "shop:too-short"),
+        ("api_tokens", "shop:0123456789abcdef:root"),
+        ("api_tokens", ":0123456789abcdef"),
+        ("api_tokens", "a:0123456789abcdef,a:0123456789abcdeX"),
+        ("api_tokens", "a:0123456789abcdef,b:0123456789abcdef"),
+        ("webhook_secret", "whsec_no base64"),
+        ("webhook_secret", "whsec_c2hvcnQ="),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(variable(name), value)
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert error.value.errors()[0]["loc"][0] == name
+    assert value not in str(error.value)
+    done = subprocess.run(
+        [sys.executable, "-m", "imagi_pipeline", "gateway"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, value in done.stderr + done.stdout) == (1, False)
+    assert variable(name) in done.stderr

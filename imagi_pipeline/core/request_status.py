@@ -19,6 +19,7 @@ IMAGES_DONE_TAG = "imagi/images_done"
 IMAGES_FAILED_TAG = "imagi/images_failed"
 BYTES_BEFORE_TAG = "imagi/bytes_before"
 BYTES_AFTER_TAG = "imagi/bytes_after"
+SETTINGS_TAG = "imagi/settings"
 ERROR_CODE_TAG = "imagi/error_code"
 ERROR_TAG = "imagi/error"
 

@@ -229,14 +229,12 @@ def _progress(found: RequestStatus) -> Progress:
 def _warnings(found: RequestStatus) -> list[str]:
     warnings = []
     if found.problems:
-        warnings.append(
-            f"{found.problems:,} entries of the CSV cannot be used: "
-            "the column Image Errors of the enriched CSV says why."
-        )
+        entries = "1 entry" if found.problems == 1 else f"{found.problems:,} entries"
+        reasons = "the column Image Errors of the enriched CSV says why"
+        warnings.append(f"{entries} of the CSV cannot be used: {reasons}.")
     if found.images_failed:
-        warnings.append(
-            f"{found.images_failed:,} of {found.images_total or 0:,} images failed: the report says why."
-        )
+        total = found.images_total or 0
+        warnings.append(f"{found.images_failed:,} of {total:,} images failed: the report says why.")
     return warnings
 
 

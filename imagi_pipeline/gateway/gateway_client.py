@@ -20,7 +20,9 @@ BYTES_IN_A_PIECE = 1 << 18
 
 RETRIES = Retry(
     total=8,
+    connect=4,
     backoff_factor=0.5,
+    backoff_max=5,
     status_forcelist=[502, 503, 504],
     allowed_methods=["GET", "POST"],  # an upload carries an Idempotency-Key
     raise_on_status=False,

@@ -66,6 +66,14 @@ def test_an_older_image_is_asked_for_conditionally(image_host: ImageHost, store:
     assert again.record.checked_at > first.checked_at
 
 
+def test_a_settled_image_is_reused_however_old(image_host: ImageHost, store: Store) -> None:
+    urls = image_host.add("a.jpg", "b.jpg")
+    run(urls, store)
+    results = compress_images(urls, store, Settings(reuse_for=0), settled=urls[:1])
+    assert {result.status for result in results} == {"reused"}
+    assert (image_host.asked["/a.jpg"], image_host.asked["/b.jpg"]) == (1, 2)
+
+
 def test_an_image_that_changed_behind_its_url_is_compressed_anew(image_host: ImageHost, store: Store) -> None:
     urls = image_host.add("a.jpg")
     first = run(urls, store)[urls[0]].record

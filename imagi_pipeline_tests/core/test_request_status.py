@@ -49,3 +49,17 @@ def test_a_failure_without_a_reason_points_to_the_log() -> None:
     found = status_of_run("run", "FAILURE", {REQUEST_ID_TAG: "id", "imagi/error": ""}, 1.0, 2.0)
     assert found.error
     assert "log" in found.error
+
+
+def test_a_run_that_waits_shows_no_figures_of_the_run_before_it() -> None:
+    tags = {
+        REQUEST_ID_TAG: "id",
+        "imagi/images_total": "5",
+        "imagi/images_done": "5",
+        "imagi/created": "0.5",
+        "imagi/owner": "shop",
+    }
+    waiting = status_of_run("run", "QUEUED", tags, 1.0, None)
+    assert (waiting.images_total, waiting.images_done) == (None, 0)
+    assert (waiting.created, waiting.owner) == (0.5, "shop")
+    assert status_of_run("run", "STARTED", tags, 1.0, None).images_done == 5
