@@ -10,6 +10,13 @@ from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 from imagi_pipeline.orchestration.resources import ImagiResource
 
+MOST_LAUNCHED_AT_ONCE = 20
+"""The daemon makes the runs of a tick one by one, and looks at nothing new meanwhile."""
+
+SIZE_TAG, LARGE = "imagi/size", "large"
+BYTES_OF_A_LARGE_CSV = 500_000
+"""About 5,000 images: minutes. Such runs get half of the places (`dagster.yaml`), so small ones pass them."""
+
 
 @dg.sensor(job=process_csv, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=1)
 def landing_folder_sensor(
@@ -18,12 +25,14 @@ def landing_folder_sensor(
     """Claim the complete files of the landing folder and launch one run for each.
 
     A request leaves the landing folder only once its run exists: whatever is killed meanwhile, nothing is
-    lost, and the run key keeps it from being launched twice.
+    lost, and the run key keeps it from being launched twice. Of very many, the oldest come first.
     """
     store = imagi.store()
     landed, problems = land_requests(store, imagi.settings().landing_quiet_period)
     new: list[LandedRequest] = []
-    for request in landed:
+    for request in sorted(landed, key=lambda request: request.manifest.created or 0.0):
+        if len(new) == MOST_LAUNCHED_AT_ONCE:
+            break
         with noting(problems, request.file):
             if _has_run(context.instance, request.request_id):
                 remove_landed(store, request)
@@ -54,4 +63,6 @@ def _run_request(request: LandedRequest) -> dg.RunRequest:
     }
     if request.manifest.owner:
         tags[OWNER_TAG] = request.manifest.owner
+    if request.file.stat().st_size > BYTES_OF_A_LARGE_CSV:
+        tags[SIZE_TAG] = LARGE
     return dg.RunRequest(run_key=request.request_id, partition_key=request.request_id, tags=tags)

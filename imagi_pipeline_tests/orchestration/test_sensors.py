@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from imagi_pipeline.core.landing import publish
 from imagi_pipeline.core.request_status import REQUEST_ID_TAG
 from imagi_pipeline.core.store import RequestManifest
-from imagi_pipeline.orchestration.sensors import landing_folder_sensor
+from imagi_pipeline.orchestration.sensors import MOST_LAUNCHED_AT_ONCE, landing_folder_sensor
 from imagi_pipeline_tests.orchestration.conftest import Installation
 
 LONG_AGO = time.time() - 3600
@@ -247,3 +249,33 @@ def test_a_dropped_object_of_a_bucket_is_the_same_request_until_it_is_gone(
     launch(installation, first)
     assert look(installation) == []
     assert not (store.landing / "shop.csv").exists()
+
+
+def test_of_very_many_requests_the_oldest_are_launched_first(
+    installation: Installation, landing: Path
+) -> None:
+    count = MOST_LAUNCHED_AT_ONCE + 5
+    for number in range(count):
+        manifest = RequestManifest(f"{number}.csv", created=float(number + 1))
+        publish(installation.store, str(uuid.uuid4()), manifest, b"Images\nhttp://a/b.jpg\n")
+    launched: list[str] = []
+    while requests := look(installation):
+        assert len(requests) <= MOST_LAUNCHED_AT_ONCE
+        for request in requests:
+            launch(installation, request)
+        launched += [request.tags["imagi/file"] for request in requests]
+    assert launched == [f"{number}.csv" for number in range(count)]
+    assert not list(landing.iterdir())
+
+
+def test_a_large_csv_is_told_by_a_tag_that_the_run_queue_limits(
+    installation: Installation, landing: Path
+) -> None:
+    drop(landing, "large.csv", "Images\n" + "http://a/b.jpg\n" * 40_000)
+    drop(landing, "small.csv")
+    sizes = {request.tags["imagi/file"]: request.tags.get("imagi/size") for request in look(installation)}
+    assert sizes == {"large.csv": "large", "small.csv": None}
+    limits = installation.instance.get_concurrency_config().run_queue_config
+    assert limits
+    assert limits.tag_concurrency_limits == [{"key": "imagi/size", "value": "large", "limit": 2}]
+    assert limits.max_concurrent_runs > 2
