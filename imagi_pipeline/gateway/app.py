@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
 
 from imagi_pipeline.core.fetch import Fetcher
 from imagi_pipeline.core.landing import remove_unfinished
@@ -100,6 +101,15 @@ def _gateway(settings: Settings) -> Gateway:
     )
 
 
+class _PageFiles(StaticFiles):
+    """The parts of the page, which browsers keep and ask for by ETag."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def _add_page(app: FastAPI) -> None:
     folder = str(resources.files("imagi_pipeline.gateway") / PAGE)
 
@@ -107,4 +117,4 @@ def _add_page(app: FastAPI) -> None:
     async def page() -> FileResponse:
         return FileResponse(f"{folder}/index.html", headers={"Cache-Control": "no-cache"})
 
-    app.mount("/static", StaticFiles(directory=folder))
+    app.mount("/static", _PageFiles(directory=folder))

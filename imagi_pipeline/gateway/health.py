@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.landing import waiting_requests
 from imagi_pipeline.core.store import Store
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
+
+SECONDS_TO_WAIT = 900.0
+"""A request becomes a run within seconds; with very many at once, within minutes."""
 
 
 def problems(store: Store, client: DagsterClient) -> list[str]:
     """What keeps requests from being processed, each in a sentence; nothing when all is well."""
-    return [*_storage_problems(store), *_dagster_problems(client)]
+    return [*_storage_problems(store), *_dagster_problems(client), *_waiting_problems(store)]
 
 
 def _storage_problems(store: Store) -> list[str]:
@@ -29,3 +34,16 @@ def _dagster_problems(client: DagsterClient) -> list[str]:
         return client.health()
     except DagsterUnreachableError as error:
         return [str(error)]
+
+
+def oldest_wait(store: Store) -> float:
+    """Seconds for which the oldest request in the landing folder has been waiting for its run."""
+    arrivals = [found.created for found in waiting_requests(store) if found.created]
+    return max(0.0, time.time() - min(arrivals)) if arrivals else 0.0
+
+
+def _waiting_problems(store: Store) -> list[str]:
+    waited = oldest_wait(store)
+    if waited < SECONDS_TO_WAIT:
+        return []
+    return [f"A request has waited for its run for {waited / 60:.0f} minutes: see the ticks of its sensor."]

@@ -15,6 +15,7 @@ from imagi_pipeline.core.landing import waiting_requests
 from imagi_pipeline.core.store import Store
 from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
+from imagi_pipeline.gateway.health import oldest_wait
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 NO_ROUTE = "none"
@@ -76,6 +77,9 @@ class _Gauges(Collector):
         waiting = GaugeMetricFamily("imagi_landing_requests", "Requests that wait for the sensor.")
         waiting.add_metric([], len(waiting_requests(self._store)))
         yield waiting
+        oldest = GaugeMetricFamily("imagi_landing_oldest_seconds", "Wait of the oldest of them.")
+        oldest.add_metric([], oldest_wait(self._store))
+        yield oldest
         pending = GaugeMetricFamily("imagi_callbacks_pending", "Callbacks that are not accepted yet.")
         pending.add_metric([], self._callbacks.pending())
         yield pending

@@ -24,7 +24,7 @@ from imagi_pipeline_tests.service import Service, free_port, wait_for
 
 try:
     from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, Page, expect, sync_playwright
+    from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 except ImportError as error:
     MISSING: str | None = f"{error.name} is not installed"
 else:
@@ -46,7 +46,7 @@ QUIET = [
     "--no-first-run",
 ]
 TOKEN = "page-token-of-sixteen"
-WAIT = 60_000  # milliseconds
+WAIT = 45_000  # milliseconds
 
 REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
@@ -74,9 +74,20 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+@pytest.fixture(scope="module")
+def host() -> Iterator[ImageHost]:
+    with ImageHost() as running:
+        yield running
+
+
 @pytest.fixture
-def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
-    """Opens the page. At the end nothing may have gone wrong in it but the answers that were `expected`."""
+def open_page(
+    browser: Browser, service: Service, host: ImageHost, image_host: ImageHost
+) -> Iterator[OpenPage]:
+    """Opens the page; at the end nothing may have gone wrong in it but with the `answers` that were expected.
+
+    The hosts are there longer than the page, which asks for their images until it is closed.
+    """
     wrong: list[str] = []
     expected: set[str] = set()
     contexts = []
@@ -104,15 +115,11 @@ def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[ImageHost]:
-    with ImageHost() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def finished(service: Service, host: ImageHost) -> str:
     """The id of a request of three good images and a missing one."""
-    return handed_in(service, "shoes.csv", [*host.add("red.jpg", "blue.jpg", "green.jpg"), f"{host.base}/gone.jpg"])
+    return handed_in(
+        service, "shoes.csv", [*host.add("red.jpg", "blue.jpg", "green.jpg"), f"{host.base}/gone.jpg"]
+    )
 
 
 def handed_in(service: Service, name: str, urls: list[str]) -> str:
@@ -147,61 +154,83 @@ def assert_no_sideways_scroll(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
-def text_of(page: Page, selector: str) -> str:
-    return page.locator(selector).inner_text()
+def first_slider(page: Page) -> Locator:
+    """That of the first image, which has been brought into sight: the source is not fetched before."""
+    page.locator(".image").first.scroll_into_view_if_needed()
+    return page.locator(".image").first.get_by_role("slider")
+
+
+def downloaded(page: Page, selector: str, folder: Path) -> tuple[str, str]:
+    """The name and the text of what a link downloads."""
+    with page.expect_download() as started:
+        page.click(selector)
+    started.value.save_as(folder / "download.csv")
+    return started.value.suggested_filename, (folder / "download.csv").read_text(encoding="utf-8")
 
 
 # --- from drop to download
 
 
-def test_a_dropped_csv_comes_back_enriched(
-    open_page: OpenPage, service: Service, image_host: ImageHost, tmp_path: Path
+def test_a_dropped_csv_comes_back_enriched_its_failed_image_tried_again_once_the_host_is_repaired(
+    open_page: OpenPage, image_host: ImageHost, tmp_path: Path
 ) -> None:
-    image_host.delay = 0.1
-    urls = image_host.add(*(f"{n}.jpg" for n in range(12)))
+    urls = image_host.add(*(f"{n}.jpg" for n in range(8)))
+    missing = image_host.files.pop("/5.jpg")
+    image_host.delay = 0.2
     page = open_page()
     drop(page, "Frühling 2026.csv", table(urls))
-    expect(page.locator("#send")).to_have_text("Compress 12 images")
+    expect(page.locator("#send")).to_have_text("Compress 8 images")
     expect(page.locator("#inspection-title")).to_be_focused()
     page.click("#send")
 
     expect(page).to_have_title(re.compile(r"^\d+% · Frühling 2026.csv"))
-    expect(page.locator("#progress-text")).to_have_text(re.compile(r"\d+ of 12 images"))
-    expect(page.locator("#request-badge")).to_have_text("Completed")
+    expect(page.locator("#progress-text")).to_have_text(re.compile(r"\d of 8 images"))
     expect(page.locator("#outcome-title")).to_be_focused()
-    expect(page.locator("#live")).to_contain_text("Frühling 2026.csv: ")
-    assert re.search(r"\d+% saved", text_of(page, "#outcome-title"))
-    assert page.title().startswith("Completed · Frühling 2026.csv")
-    expect(page.locator("#images-list > li")).to_have_count(12)
+    expect(page.locator("#live")).to_contain_text("saved. 1 image failed")
+    expect(page.locator(".failure")).to_contain_text("answered 404 Not Found. Correct the URL")
+    expect(page.locator(".failure a")).to_have_attribute("href", urls[5])
 
-    with page.expect_download() as started:
-        page.click("#download-result")
-    assert started.value.suggested_filename == "Frühling 2026.csv"
-    started.value.save_as(tmp_path / "enriched.csv")
-    rows = list(csv.DictReader((tmp_path / "enriched.csv").open(encoding="utf-8")))
+    image_host.files["/5.jpg"] = missing
+    page.click("#retry")
+    expect(page.locator("#progress-title")).to_be_visible()
+    expect(page.locator("#request-badge")).to_have_text("Completed")
+    expect(page.locator("#failures")).to_be_hidden()
+    expect(page.locator(".image .open")).to_have_count(8)
+    assert re.fullmatch(r"\d+% saved", page.locator("#outcome-title").inner_text())
+    assert page.title() == "Completed · Frühling 2026.csv · imagi"
+
+    name, enriched = downloaded(page, "#download-result", tmp_path)
+    assert name == "Frühling 2026.csv"
+    rows = list(csv.DictReader(io.StringIO(enriched)))
     assert [row["Image"] for row in rows] == urls
     for row in rows:
         assert requests.get(row["Output Image Urls"], timeout=10).headers["Content-Type"] == "image/jpeg"
-
-    with page.expect_download() as started:
-        page.click("#download-report")
-    started.value.save_as(tmp_path / "report.csv")
-    assert len((tmp_path / "report.csv").read_text().splitlines()) == 13
+    _, report = downloaded(page, "#download-report", tmp_path)
+    assert len(report.splitlines()) == 9
 
 
-def test_a_lost_connection_costs_nothing_and_a_request_can_be_cancelled_and_gone_on_with(
+def test_a_lost_connection_costs_nothing_and_a_cancelled_request_can_be_gone_on_with(
     open_page: OpenPage, image_host: ImageHost
 ) -> None:
-    image_host.delay = 0.4
+    image_host.delay = 0.5
     page = open_page(answers=["ERR_INTERNET_DISCONNECTED", 409])
-    choose(page, "slow.csv", table(image_host.add(*(f"slow-{n}.jpg" for n in range(60)))))
+    keys: list[str | None] = []
+    page.on("request", lambda request: keys.append(request.headers.get("idempotency-key")))
+    choose(page, "slow.csv", table(image_host.add(*(f"slow-{n}.jpg" for n in range(50)))))
+    expect(page.locator("#send")).to_be_enabled()
+    page.context.set_offline(True)
     page.click("#send")
-    expect(page.locator("#progress-text")).to_have_text(re.compile(r"\d+ of 60"))
+    expect(page.locator("#inspection-note")).to_contain_text("Press the button again")
+    expect(page.locator("#send")).to_be_focused()
+    page.context.set_offline(False)
+    page.click("#send")
+    expect(page.locator("#progress-text")).to_have_text(re.compile(r"\d+ of 50"))
+    first, second = filter(None, keys)
+    assert first == second  # so it is one request, also if only the answer was lost
 
     page.context.set_offline(True)
     expect(page.locator("#trouble")).to_contain_text("cannot be reached")
     page.context.set_offline(False)
-    page.click("#trouble button")
     expect(page.locator("#trouble")).to_be_hidden()
 
     page.click("#cancel")
@@ -209,29 +238,7 @@ def test_a_lost_connection_costs_nothing_and_a_request_can_be_cancelled_and_gone
     image_host.delay = 0
     page.click("#retry-request")
     expect(page.locator("#request-badge")).to_have_text("Completed")
-    expect(page.locator("#images-list > li")).to_have_count(48)
-    assert max(image_host.sent.values()) == 1
-
-
-def test_failures_have_reasons_and_are_tried_again_once_the_host_is_repaired(
-    open_page: OpenPage, image_host: ImageHost
-) -> None:
-    good, bad = image_host.add("good.jpg", "bad.jpg")
-    body = image_host.files.pop("/bad.jpg")
-    page = open_page()
-    choose(page, "repair.csv", table([good, bad]))
-    page.click("#send")
-    expect(page.locator("#failures-title")).to_have_text("1 image failed")
-    expect(page.locator(".failure")).to_contain_text("answered 404 Not Found. Correct the URL")
-    expect(page.locator(".failure a")).to_have_attribute("href", bad)
-    address = page.url
-
-    image_host.files["/bad.jpg"] = body
-    page.click("#retry")
-    expect(page.locator("#request-badge")).to_have_text("Completed")
-    expect(page.locator("#failures")).to_be_hidden()
-    expect(page.locator(".image")).to_have_count(2)
-    assert page.url == address
+    expect(page.locator(".image")).to_have_count(48)
 
 
 # --- before sending
@@ -243,11 +250,13 @@ def test_what_cannot_be_used_is_shown_before_sending(open_page: OpenPage, host: 
     expect(page.locator("#found-problems-title")).to_have_text("1 entry cannot be used and will be left out")
     expect(page.locator("#found-problems-list")).to_contain_text("Row 4, Image: img/<b>7</b>.jpg")
     expect(page.locator("#live")).to_contain_text("1 image found in 3 rows. 1 entry cannot be used.")
-    assert "Image references\n2" in text_of(page, "#found-figures")
+    assert "Image references\n2" in page.locator("#found-figures").inner_text()
     assert page.locator("#columns-list input:checked").input_value() == "Image"
 
 
-def test_columns_and_a_base_url_can_be_chosen_when_none_were_found(open_page: OpenPage, host: ImageHost) -> None:
+def test_columns_and_a_base_url_can_be_chosen_when_none_were_found(
+    open_page: OpenPage, host: ImageHost
+) -> None:
     page = open_page(answers=[422])
     choose(page, "paths.csv", "Export of today;;\nsku;Titel;Datei\n1;Rot;red\n2;Blau;blue\n")
     expect(page.locator("#inspection-note")).to_contain_text("Name the column")
@@ -278,7 +287,7 @@ def test_a_file_that_is_no_csv_with_rows_is_refused_with_the_reason(
 def test_a_request_has_an_address_and_the_way_back_works(open_page: OpenPage, finished: str) -> None:
     page = open_page()
     row = page.locator(f"#row-{finished}")
-    expect(row).to_contain_text("4 images, 1 image failed")
+    expect(row).to_contain_text("4 images, 1 failed")
     row.get_by_role("link").click()
     expect(page.locator("#request-title")).to_have_text("shoes.csv")
     assert page.url.endswith(f"#/requests/{finished}")
@@ -298,7 +307,7 @@ def test_the_source_is_compared_under_a_slider_and_side_by_side(
     open_page: OpenPage, finished: str, host: ImageHost
 ) -> None:
     page = open_page(f"#/requests/{finished}")
-    slider = page.get_by_label("Before and after of red.jpg")
+    slider = first_slider(page)
     expect(slider).to_be_enabled()
     card = page.locator(".image").first
     assert card.locator(".before img").evaluate("image => image.naturalWidth") == 320
@@ -307,7 +316,8 @@ def test_the_source_is_compared_under_a_slider_and_side_by_side(
     expect(slider).to_have_attribute("aria-valuetext", "51% before")
     page.get_by_label("Side by side").check()
     boxes = [card.locator(f".{name} img").bounding_box() for name in ("before", "after")]
-    assert boxes[0] and boxes[1] and boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    before, after = filter(None, boxes)
+    assert before["x"] + before["width"] <= after["x"]
 
     page.get_by_role("button", name="Enlarge red.jpg").click()
     expect(page.locator("#large .before img")).to_be_visible()
@@ -322,6 +332,7 @@ def test_a_source_that_is_gone_leaves_a_message(open_page: OpenPage, finished: s
     try:
         page = open_page(f"#/requests/{finished}", answers=[502])
         note = page.locator(".image", has_text="green.jpg").locator(".image-note")
+        page.locator("#images").scroll_into_view_if_needed()
         expect(note).to_contain_text("No source image to compare: 127.0.0.1 answered 404")
     finally:
         host.files["/green.jpg"] = body
@@ -355,7 +366,7 @@ def test_axe_finds_no_violation(open_page: OpenPage, finished: str, host: ImageH
     page.get_by_text("The first image references").click()
     assert_accessible(page)
     page.goto(page.url.split("#")[0] + f"#/requests/{finished}")
-    expect(page.get_by_label("Before and after of red.jpg")).to_be_enabled()
+    expect(first_slider(page)).to_be_enabled()
     assert_accessible(page)
     page.get_by_label("Side by side").check()
     page.get_by_role("button", name="Enlarge red.jpg").click()
@@ -369,7 +380,7 @@ def test_dark_mode_is_dark_and_axe_finds_no_violation(
     page = open_page(f"#/requests/{finished}", color_scheme="dark")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", background))) < 60
-    expect(page.get_by_label("Before and after of red.jpg")).to_be_enabled()
+    expect(first_slider(page)).to_be_enabled()
     assert_accessible(page)
     page.goto(page.url.split("#")[0] + "#/")
     choose(page, "mixed.csv", table([f"{host.base}/red.jpg", "img/7.jpg"]))
@@ -398,7 +409,8 @@ def test_the_keyboard_alone_leads_from_the_file_to_the_result(
     open_page: OpenPage, host: ImageHost, finished: str
 ) -> None:
     page = open_page()
-    reach(page, "#file")
+    page.on("filechooser", lambda _: None)  # or playwright begins to listen too late for the key
+    reach(page, "#choose")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     text = table([f"{host.base}/red.jpg", f"{host.base}/blue.jpg"])
@@ -415,7 +427,7 @@ def test_the_keyboard_alone_leads_from_the_file_to_the_result(
 
 
 def reach(page: Page, selector: str) -> None:
-    """Press Tab until an element has the focus, which must be seen all the way."""
+    """Press Tab until an element has the focus."""
     for _ in range(40):
         page.keyboard.press("Tab")
         if page.locator(f"{selector}:focus").count():
@@ -460,11 +472,11 @@ def gateway_with_token(service: Service) -> Iterator[str]:
 
 
 def test_the_token_is_asked_for_once_and_used_for_everything(
-    open_page: OpenPage, finished: str, service: Service
+    open_page: OpenPage, finished: str, service: Service, tmp_path: Path
 ) -> None:
     with gateway_with_token(service) as gateway:
         page = open_page(f"#/requests/{finished}", gateway=gateway, answers=[401])
-        field = page.get_by_label("Token")
+        field = page.get_by_label("Token", exact=True)
         expect(field).to_be_focused()
         assert_accessible(page)
         field.fill("not the token")
@@ -477,11 +489,9 @@ def test_the_token_is_asked_for_once_and_used_for_everything(
         field.press("Enter")
 
         expect(page.locator("#token")).to_be_hidden()
-        expect(page.get_by_label("Before and after of red.jpg")).to_be_enabled()
-        with page.expect_download() as started:
-            page.click("#download-result")
-        assert started.value.suggested_filename == "shoes.csv"
-        assert len(list(csv.reader(io.StringIO(Path(started.value.path()).read_text())))) == 5
+        expect(first_slider(page)).to_be_enabled()
+        name, enriched = downloaded(page, "#download-result", tmp_path)
+        assert (name, len(enriched.splitlines())) == ("shoes.csv", 5)
         assert TOKEN not in page.url
 
         page.get_by_role("link", name="New request").click()
@@ -494,8 +504,9 @@ def test_without_the_token_the_page_says_so_and_asks_again(
 ) -> None:
     with gateway_with_token(service) as gateway:
         page = open_page(f"#/requests/{finished}", gateway=gateway, answers=[401])
+        expect(page.get_by_label("Token", exact=True)).to_be_focused()
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Enter the token").click()
-        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_label("Token", exact=True).fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.locator("#request-title")).to_have_text("shoes.csv")

@@ -147,7 +147,8 @@ function failure(status, text, retryAfter) {
   } catch {
     // something between this page and the service answered
   }
-  return new ApiError(error.code ?? "http_error", error.message ?? `The service answered with status ${status}.`, {
+  const message = status === 401 ? "This service needs an access token." : error.message; // not the words for programs
+  return new ApiError(error.code ?? "http_error", message ?? `The service answered with status ${status}.`, {
     status,
     row: error.row ?? null,
     column: error.column ?? null,

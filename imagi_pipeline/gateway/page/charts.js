@@ -35,13 +35,13 @@ function totalBar(label, bytes, longest) {
 export async function showHistogram(request, signal) {
   const { request_id: id, progress } = request;
   if (progress.total - progress.failed < 2) return;
-  const images = await someImages(id, signal);
+  const { images, total } = await someImages(id, signal);
   const savings = images.map((image) => saving(image.source_bytes, image.bytes)).filter((part) => part !== null);
   if (signal.aborted || savings.length === 0) return;
   const counts = new Array(CLASSES).fill(0);
   for (const part of savings) counts[Math.min(CLASSES - 1, Math.max(0, Math.floor(part * CLASSES)))] += 1;
   $("histogram").replaceChildren(...counts.map((value, index) => column(value, index, Math.max(...counts))));
-  const scope = images.length < progress.total ? ` of the first ${count(images.length, "image")}` : "";
+  const scope = images.length < total ? ` of the first ${count(images.length, "image")}` : "";
   $("histogram-hint").textContent = `Number of images${scope} by how much smaller they became.`;
   $("savings").hidden = false;
 }
@@ -53,19 +53,18 @@ function column(value, index, highest) {
   return element(
     "li",
     value ? {} : { class: "none" },
-    element("span", { class: "column-count" }, number(value)),
+    element("span", { class: "visually-hidden" }, `${count(value, "image")} became ${from} to ${to} smaller`),
+    element("span", { class: "column-count", "aria-hidden": "true" }, number(value)),
     bar,
     element("span", { class: "column-label", "aria-hidden": "true" }, from),
-    element("span", { class: "visually-hidden" }, ` ${value === 1 ? "image" : "images"} became ${from} to ${to} smaller`),
   );
 }
 
 async function someImages(id, signal) {
   const found = [];
   for (;;) {
-    const page = await api.images(id, { offset: found.length, limit: PAGE, signal });
-    found.push(...page.images);
-    if (page.images.length === 0 || found.length >= Math.min(MOST, page.total)) break;
+    const { images, total } = await api.images(id, { offset: found.length, limit: PAGE, signal });
+    found.push(...images);
+    if (images.length === 0 || found.length >= Math.min(MOST, total)) return { images: found, total };
   }
-  return found;
 }

@@ -21,6 +21,14 @@ export function showText(target, text) {
   target.hidden = !text;
 }
 
+/** Show a text with a button that offers to do something about it. */
+export function showOffer(target, text, label, action) {
+  const button = element("button", { type: "button", class: "quiet" }, label);
+  button.addEventListener("click", action);
+  target.replaceChildren(element("span", {}, text), button);
+  target.hidden = false;
+}
+
 /** Show terms and values in a <dl>; a value of null is left out. */
 export function showFigures(list, figures) {
   list.replaceChildren(

@@ -102,7 +102,7 @@ function showFacts(image, savingPlace, factsPlace) {
   savingPlace.classList.toggle("kept", image.kept_source);
   const sizes = `${size(image.source_bytes)} → ${size(image.bytes)}`;
   const parts = [image.kept_source ? `${size(image.bytes)}, hardly compressible` : sizes, shapeChange(image)];
-  if (image.status === "reused") parts.push("Reused from an earlier request");
+  if (image.status === "reused") parts.push("Reused: compressed before");
   factsPlace.replaceChildren(...parts.filter(Boolean).map((part) => element("span", {}, part)));
 }
 

@@ -1,7 +1,7 @@
 /** The recent requests, newest first, kept fresh while they can be seen. */
 
 import * as api from "./api.js";
-import { $, announce, copyOf, showText } from "./dom.js";
+import { $, announce, copyOf, showOffer, showText } from "./dom.js";
 import { ago, count, dateTime } from "./format.js";
 import { poll } from "./poll.js";
 import { factsOf, isFinished, nameOf, showBadge } from "./status.js";
@@ -26,7 +26,10 @@ export function openList() {
       return showNewest(answer);
     },
     onTrouble: (error) => showText($("recent-note"), error && `${error.message} The list may be out of date.`),
-  }).catch((error) => showText($("recent-note"), error.message));
+  }).catch((error) => {
+    if (error.code === "unauthorized") showOffer($("recent-note"), error.message, "Enter the token", openList);
+    else showText($("recent-note"), error.message);
+  });
 }
 
 export function closeList() {

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { showHistogram, showTotal } from "./charts.js";
 import { offerDownload } from "./download.js";
-import { $, announce, element, focusOn, isWebAddress, pause, showFigures, showText } from "./dom.js";
+import { $, announce, element, focusOn, isWebAddress, pause, showFigures, showOffer, showText } from "./dom.js";
 import { ago, count, dateTime, duration, number, percent, saving, size } from "./format.js";
 import { closeImages, failuresTitle, openImages } from "./images.js";
 import { poll } from "./poll.js";
@@ -98,7 +98,7 @@ function showProgress(status, before) {
   if (failed) parts.push(`${number(failed)} failed`);
   const left = secondsLeft(status.progress);
   if (left !== null) parts.push(`about ${duration(left)} left`);
-  $("progress-text").textContent = parts.join(" · ") || (waits ? "It begins within seconds." : "Reading the CSV…");
+  $("progress-text").textContent = parts.join(" · ") || (waits ? "It begins shortly." : "Reading the CSV…");
   if (status.status !== before?.status) announce($("progress-title").textContent);
   if (total && part >= told + TOLD_EVERY) {
     told = Math.floor(part / TOLD_EVERY) * TOLD_EVERY;
@@ -190,6 +190,7 @@ function showActions(status) {
   show($("download-result"), status.result !== null, "result");
   show($("download-report"), status.report_url !== null, "report");
   $("retry-request").hidden = status.status === "completed";
+  $("retry-request").textContent = status.status === "cancelled" ? "Go on with it" : "Try again";
   $("run-link").hidden = !isWebAddress(status.run_url);
   if (isWebAddress(status.run_url)) $("run-link").href = status.run_url;
 }
@@ -224,14 +225,14 @@ async function retryRequest(event) {
 
 function showTrouble(error, wait) {
   const box = $("trouble");
-  const wasHidden = box.hidden;
-  box.hidden = error === null;
-  if (error === null) return announce("The service answers again.");
-  const again = element("button", { type: "button", class: "quiet" }, "Try now");
-  again.addEventListener("click", () => window.dispatchEvent(new Event("try-now")));
+  if (error === null) {
+    box.hidden = true;
+    announce("The service answers again.");
+    return;
+  }
+  if (box.hidden) announce(error.message);
   const text = `${error.message} Your request is safe. The next try is in ${duration(wait / 1000)}.`;
-  box.replaceChildren(element("span", {}, text), again);
-  if (wasHidden) announce(error.message);
+  showOffer(box, text, "Try now", () => window.dispatchEvent(new Event("try-now")));
 }
 
 /** A failure that asking again does not mend. */
@@ -240,15 +241,13 @@ function showEnd(error) {
   if (error.code === undefined) throw error;
   $("request-times").textContent = "";
   $("trouble").hidden = true;
-  showError(error);
   if (error.code === "unauthorized") {
-    const again = element("button", { type: "button" }, "Enter the token");
-    again.addEventListener("click", () => {
+    showOffer($("request-note"), error.message, "Enter the token", () => {
       $("request-note").hidden = true;
       follow();
     });
-    $("request-note").append(" ", again);
   } else {
+    showError(error);
     $("progress").hidden = true;
     setTitle("Not found");
   }

@@ -1,6 +1,6 @@
 /** How the status of a request is told: in a badge, in a line, in the title. */
 
-import { count, percent, saving } from "./format.js";
+import { count, number, percent, saving } from "./format.js";
 
 const WORDS = {
   "In queue": "In queue",
@@ -27,7 +27,7 @@ export function factsOf(request) {
   if (request.status === "failed") return request.error?.message ?? "";
   if (total === null) return "";
   const facts = [isFinished(request) ? count(total, "image") : `${count(done, "image")} of ${count(total, "image")}`];
-  if (failed) facts.push(`${count(failed, "image")} failed`);
+  if (failed) facts.push(`${number(failed)} failed`);
   const fraction = saving(request.bytes_before, request.bytes_after);
   if (request.status === "completed" && fraction > 0.005) facts.push(`${percent(fraction)} smaller`);
   return facts.join(", ");

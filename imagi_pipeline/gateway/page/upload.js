@@ -12,6 +12,7 @@ const LONG_NAME = 80;
 
 let csv = null;
 let chosenColumns = []; // none: the service finds them
+let seen = false; // whether the button sends what was seen, or looks again
 let suggested = false; // whether the columns on offer come from this page and not from the service
 let keys = new Map();
 let working = null; // the AbortController of what is under way
@@ -19,13 +20,14 @@ let changeTimer = 0;
 
 /** Listen for files; `onAccepted(requestId)` hears of each request, `onTaken()` of each file. */
 export function startUpload({ onAccepted, onTaken }) {
+  $("choose").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", () => {
     if ($("file").files.length) take($("file").files, onTaken);
     $("file").value = ""; // so that the same file can be chosen again
   });
   $("forget").addEventListener("click", () => {
     forget();
-    $("file").focus();
+    $("choose").focus();
   });
   $("choices").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -36,7 +38,7 @@ export function startUpload({ onAccepted, onTaken }) {
     inspectSoon();
   });
   $("base-url").addEventListener("change", inspectSoon);
-  $("send").addEventListener("click", () => send(onAccepted));
+  $("send").addEventListener("click", () => (seen ? send(onAccepted) : inspect()));
   $("stop-sending").addEventListener("click", () => working?.abort());
   startDropping(onTaken);
 }
@@ -87,7 +89,7 @@ function take(files, onTaken) {
 export function forget() {
   working?.abort();
   clearTimeout(changeTimer);
-  [csv, chosenColumns, suggested, keys] = [null, [], false, new Map()];
+  [csv, chosenColumns, seen, suggested, keys] = [null, [], false, false, new Map()];
   $("base-url").value = "";
   showText($("drop-note"), null);
   showText($("inspection-note"), null);
@@ -137,19 +139,20 @@ function showFound(found) {
     : "Found by their values. Correct them if they are wrong.";
   $("choices").hidden = false;
   const images = count(found.references.distinct, "image");
-  $("send").textContent = `Compress ${images}`;
-  $("send").disabled = false;
+  offer(`Compress ${images}`, { isSeen: true });
   const left = found.problems.total ? ` ${count(found.problems.total, "entry", "entries")} cannot be used.` : "";
   announce(`${images} found in ${count(found.rows, "row")}.${left}`);
 }
 
 async function showRefusal(error, signal) {
+  if (!(error instanceof api.ApiError)) throw error; // a fault of this page belongs into the console
   const columnsKnown = $("columns-list").childElementCount > 0;
   const names = CHOICE_HELPS.includes(error.code) && !columnsKnown ? await columnsOf(csv).catch(() => []) : null;
   if (signal.aborted) return;
   end(signal);
   showInspection(null);
   showText($("inspection-note"), error.message);
+  $("send").textContent = "Compress the images";
   if (CHOICE_HELPS.includes(error.code)) {
     if (names) {
       suggested = true;
@@ -158,22 +161,16 @@ async function showRefusal(error, signal) {
     if (suggested) $("columns-hint").textContent = "Tick the column that holds the image URLs.";
     $("choices").hidden = false;
   }
-  if (error.isPassing || error.code === "unauthorized") offerAgain();
+  if (error.isPassing || error.code === "unauthorized") offer("Look again", { isSeen: false });
 }
 
-/** After a failure that may pass, the same button asks again. */
-function offerAgain() {
-  $("send").textContent = "Look again";
+function offer(label, { isSeen }) {
+  seen = isSeen;
+  $("send").textContent = label;
   $("send").disabled = false;
-  $("send").dataset.again = "true";
 }
 
 async function send(onAccepted) {
-  if ($("send").dataset.again) {
-    delete $("send").dataset.again;
-    await inspect();
-    return;
-  }
   const { signal } = begin("Sending…", { canStop: true });
   showText($("inspection-note"), null);
   $("send").disabled = true;
@@ -189,9 +186,11 @@ async function send(onAccepted) {
     if (signal.aborted && working?.signal !== signal) return; // another file has taken its place
     end(signal);
     const again = " Press the button again: it becomes one request, however often it is sent.";
-    if (!api.isAbort(error)) showText($("inspection-note"), error.message + (error.isPassing ? again : ""));
     $("send").disabled = false;
     $("send").focus();
+    if (api.isAbort(error)) return;
+    if (!(error instanceof api.ApiError)) throw error;
+    showText($("inspection-note"), error.message + (error.isPassing ? again : ""));
   }
 }
 
