@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 SECONDS_TO_STOP = 15.0
+PR_SET_PDEATHSIG = 1
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -67,6 +69,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,  # standard output is for what the supervisor itself says
             start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the supervisor has no other thread
         )
         while not program.is_ready() and not self._stopping.wait(SECONDS_BETWEEN_LOOKS):
             self._check()
@@ -86,6 +89,12 @@ class Supervisor:
                 process.wait(max(0.0, patience - time.monotonic()))
             _signal_group(process, signal.SIGKILL)
             process.wait()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM when the supervisor dies, also by SIGKILL: prctl(2), Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:

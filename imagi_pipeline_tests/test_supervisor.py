@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imagi_pipeline_tests.processes import SIGINT_IGNORED, alive, descendants
+from imagi_pipeline_tests.processes import SIGINT_IGNORED, alive, children, descendants
 
 # Turns SIGTERM into SIGINT as Dagster's programs do, and has a child that knows of neither.
 PROGRAM = """
@@ -65,3 +65,16 @@ def test_when_one_program_dies_all_stop_and_the_status_says_so(supervisor: subpr
     assert supervisor.stderr
     assert "ended with status -9" in supervisor.stderr.read()
     assert not alive(started)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+def test_the_programs_end_with_a_supervisor_that_is_killed(supervisor: subprocess.Popen[str]) -> None:
+    programs = children(supervisor.pid)
+    supervisor.kill()
+    supervisor.wait()
+    patience = time.monotonic() + 30
+    while alive(programs):
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+    for program in programs:  # what they started themselves is theirs to end
+        os.killpg(program, signal.SIGKILL)

@@ -28,9 +28,13 @@ FIGURE_TAGS = frozenset(
 )
 
 WILL_RETRY_TAG = "dagster/will_retry"
+RETRY_NUMBER_TAG = "dagster/retry_number"
 
 INTERRUPTED = "interrupted"
 """The error code of a request that was stopped by a signal."""
+
+PROCESS_LOST = "process_lost"
+"""The error code of a request whose run ended without saying why, as often as it was tried."""
 
 IN_QUEUE, PROCESSING, COMPLETED, FAILED, CANCELLED = (
     "In queue",
@@ -111,13 +115,20 @@ def status_of_run(
         images_failed=_number(tags, IMAGES_FAILED_TAG) or 0,
         bytes_before=_number(tags, BYTES_BEFORE_TAG),
         bytes_after=_number(tags, BYTES_AFTER_TAG),
-        error_code=(tags.get(ERROR_CODE_TAG) or None) if failed else None,
-        error=(tags.get(ERROR_TAG) or "The run failed; its log in the Dagster UI says why.")
-        if failed
-        else None,
+        error_code=(tags.get(ERROR_CODE_TAG) or PROCESS_LOST) if failed else None,
+        error=(tags.get(ERROR_TAG) or _lost(tags)) if failed else None,
         created=float(tags[CREATED_TAG]) if CREATED_TAG in tags else created,
         finished=None if status == IN_QUEUE else finished,
         owner=tags.get(OWNER_TAG),
+    )
+
+
+def _lost(tags: Mapping[str, str]) -> str:
+    tries = int(tags.get(RETRY_NUMBER_TAG, 0)) + 1
+    times = "once" if tries == 1 else f"{tries} times"
+    return (
+        f"The process of its run was started {times} and ended before it was done: killed, out of memory, "
+        "or never up. Its log in the Dagster UI says more. Try the request again."
     )
 
 

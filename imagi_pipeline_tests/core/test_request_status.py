@@ -45,10 +45,11 @@ def test_the_tags_tell_counts_and_reasons() -> None:
     assert status_of_run("run", "STARTED", tags, 1.0, None).error is None
 
 
-def test_a_failure_without_a_reason_points_to_the_log() -> None:
-    found = status_of_run("run", "FAILURE", {REQUEST_ID_TAG: "id", "imagi/error": ""}, 1.0, 2.0)
-    assert found.error
-    assert "log" in found.error
+def test_a_run_that_was_lost_as_often_as_it_was_tried_says_so() -> None:
+    tags = {REQUEST_ID_TAG: "id", "imagi/error": "", "dagster/retry_number": "3"}
+    found = status_of_run("run", "FAILURE", tags, 1.0, 2.0)
+    assert (found.error_code, found.error is not None) == ("process_lost", True)
+    assert "4 times" in str(found.error)
 
 
 def test_a_run_that_waits_shows_no_figures_of_the_run_before_it() -> None:

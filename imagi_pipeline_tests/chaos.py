@@ -1,0 +1,272 @@
+"""A service under fire: requests arrive, image hosts fail, and processes are killed, at random but seeded.
+
+Used by a short test and by `benchmarks/chaos.py` for as long as one likes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from PIL import Image
+
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.gateway.dagster_client import DagsterClient
+from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.processes import alive, descendants
+from imagi_pipeline_tests.service import free_port
+
+API = "/imagi-process"
+ENDS = {"completed", "failed", "cancelled"}
+SECONDS_TO_END = 600.0
+
+
+@dataclass
+class Chaos:
+    """How much of it: requests, over how many seconds, and the mean number of seconds between two kills."""
+
+    folder: Path
+    seed: int = 1
+    requests: int = 30
+    seconds: float = 180.0
+    seconds_between_kills: float = 5.0
+    images_each: int = 12
+
+
+class Service:
+    """`imagi serve`, started again whenever it ends, as systemd does with Restart=always."""
+
+    def __init__(self, folder: Path) -> None:
+        self.storage = folder / "storage"
+        self.ui, self.gateway = free_port(), free_port()
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")
+        } | {
+            "IMAGI_STORAGE": str(self.storage),
+            "DAGSTER_HOME": str(folder / "home"),
+            "IMAGI_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "IMAGI_CODEC_PROCESSES": "1",
+        }
+        self.starts = 0
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = (folder / "serve.log").open("wb")
+        self._thread = threading.Thread(target=self._keep_up)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.gateway}"
+
+    @property
+    def client(self) -> DagsterClient:
+        return DagsterClient(f"http://127.0.0.1:{self.ui}")
+
+    def _keep_up(self) -> None:
+        command = [sys.executable, "-m", "imagi_pipeline", "serve"]
+        ports = ["--port", str(self.ui), "--gateway-port", str(self.gateway)]
+        while not self._stopping.is_set():
+            self.starts += 1
+            with subprocess.Popen(
+                [*command, *ports],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+            ) as self._process:
+                self._process.wait()
+            self._stopping.wait(1)
+
+    def processes(self) -> list[int]:
+        """The service and all that it started."""
+        process = self._process
+        return [process.pid, *descendants(process.pid)] if process and process.poll() is None else []
+
+    def stop(self) -> list[int]:
+        """End it in the usual way; what is left of it then."""
+        self._stopping.set()
+        started = self.processes()
+        if self._process:
+            self._process.terminate()
+        self._thread.join()
+        self._log.close()
+        return alive(started)
+
+
+def run_chaos(chaos: Chaos) -> dict[str, Any]:
+    """Do it all; the figures. Raises AssertionError when anything was lost, doubled or left half done."""
+    with ImageHost() as host:
+        service = Service(chaos.folder)
+        try:
+            killer = _Killer(service, chaos)
+            killer.start()
+            uploads = _hand_in(service, host, chaos)
+            killer.stop()
+            ends = _wait_for_ends(service, list(uploads))
+            _wait_until_quiet(service)
+            figures = _check(service, host, uploads, ends)
+            figures |= {"kills": dict(killer.kills), "starts of the service": service.starts}
+        finally:
+            left = service.stop()
+        assert not left, left
+    return figures
+
+
+class _Killer(threading.Thread):
+    """Kills a random process of the service now and then."""
+
+    def __init__(self, service: Service, chaos: Chaos) -> None:
+        super().__init__()
+        self.kills: Counter[str] = Counter()
+        self._service = service
+        self._mean = chaos.seconds_between_kills
+        self._random = random.Random(chaos.seed)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopping.wait(self._random.expovariate(1 / self._mean)):
+            if found := self._service.processes():
+                victim = self._random.choice(found)
+                name = _name_of(victim)
+                try:
+                    os.kill(victim, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                self.kills[name] += 1
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+
+def _name_of(pid: int) -> str:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return "gone"
+    names = {
+        "codec_process": "codec",
+        "code-server": "code server",
+        "dagster._daemon": "daemon",
+        "dagster_webserver": "web server",
+        "gateway": "gateway",
+        "serve": "supervisor",
+        "spawn_main": "run",
+    }
+    return next((name for mark, name in names.items() if any(mark in part for part in command)), "other")
+
+
+def _hand_in(service: Service, host: ImageHost, chaos: Chaos) -> dict[str, list[str]]:
+    """Hand in all requests, by HTTP until each is acknowledged; their URLs by request id."""
+    chance = random.Random(chaos.seed + 1)
+    uploads: dict[str, list[str]] = {}
+    for number in range(chaos.requests):
+        names = [f"{number}-{image}.jpg" for image in range(chaos.images_each)]
+        urls = host.add(*names)
+        host.delay = 0.1
+        for name in names:
+            if chance.random() < 0.1:
+                host.failures[f"/{name}"] = [503] * chance.randint(1, 2)
+            elif chance.random() < 0.1:
+                del host.files[f"/{name}"]
+        uploads[_acknowledged(service, f"chaos-{number}.csv", urls)] = urls
+        time.sleep(chance.expovariate(chaos.requests / chaos.seconds))
+    return uploads
+
+
+def _acknowledged(service: Service, name: str, urls: list[str]) -> str:
+    key = str(uuid.uuid4())
+    text = "Image\n" + "\n".join(urls) + "\n"
+    patience = time.monotonic() + SECONDS_TO_END
+    while time.monotonic() < patience:
+        try:
+            answer = requests.post(
+                f"{service.url}{API}/upload_csv/",
+                files={"file": (name, text)},
+                headers={"Idempotency-Key": key},
+                timeout=20,
+            )
+        except requests.RequestException:
+            time.sleep(0.5)
+            continue
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["request_id"])
+    raise AssertionError("the gateway did not come back")
+
+
+def _wait_for_ends(service: Service, request_ids: list[str]) -> dict[str, dict[str, Any]]:
+    ends: dict[str, dict[str, Any]] = {}
+    patience = time.monotonic() + SECONDS_TO_END
+    while waiting := [request_id for request_id in request_ids if request_id not in ends]:
+        assert time.monotonic() < patience, f"unfinished: {waiting}"
+        for request_id in waiting:
+            try:
+                answer = requests.get(f"{service.url}{API}/check_request_status/{request_id}/", timeout=20)
+            except requests.RequestException:
+                break
+            if answer.status_code == 503:
+                break
+            assert answer.status_code == 200, (request_id, answer.text)
+            if answer.json()["status"] in ENDS:
+                ends[request_id] = answer.json()
+        time.sleep(1)
+    return ends
+
+
+def _wait_until_quiet(service: Service) -> None:
+    """Until the sensor has cleared the landing folder and no run is under way."""
+    patience = time.monotonic() + 120
+    while list((service.storage / "landing").glob("*-*")) or any(
+        service.client.count_runs()[status] for status in ("In queue", "processing")
+    ):
+        assert time.monotonic() < patience, list((service.storage / "landing").iterdir())
+        time.sleep(1)
+
+
+def _check(
+    service: Service, host: ImageHost, uploads: dict[str, list[str]], ends: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    statuses = Counter(end["status"] for end in ends.values())
+    for request_id, end in ends.items():
+        if end["status"] == "completed":
+            _check_result(service, host, uploads[request_id], end)
+        else:
+            assert end["error"]["code"] == "process_lost", end
+    assert set(uploads) == {path.name for path in (service.storage / "uploads").iterdir()}
+    assert service.client.count_runs()["completed"] == statuses["completed"]
+    store = Store(str(service.storage))
+    for path in (service.storage / "compressed").rglob("*.json"):
+        assert store.read_record(path.stem), path
+    return {
+        "requests": len(uploads),
+        "statuses": dict(statuses),
+        "runs": service.client.count_runs(),
+        "images": len(host.asked),
+        "images sent": sum(host.sent.values()),
+    }
+
+
+def _check_result(service: Service, host: ImageHost, urls: list[str], end: dict[str, Any]) -> None:
+    rows = list(csv.DictReader(io.StringIO(Path(end["result"]).read_text())))
+    assert [row["Image"] for row in rows] == urls
+    for row in rows:
+        path = row["Image"].removeprefix(host.base)
+        if path in host.files:
+            file = service.storage / "compressed" / row["Output Image Urls"].split("/media/")[1]
+            with Image.open(file) as image:
+                image.load()
+        else:
+            assert (row["Output Image Urls"], "404" in row["Image Errors"]) == ("", True)
