@@ -20,6 +20,7 @@ from imagi_pipeline.core.errors import CsvError, ErrorCode
 
 _DELIMITERS = ",;\t|"
 _DIALECT_SAMPLE = 64 * 1024  # characters from which the delimiter is found
+_ROWS_IN_A_PIECE = 5000
 _ENCODING_SAMPLE = 5000  # words outside ASCII from which the code page is found
 _MAX_CELL = 2**31 - 1  # the largest limit that the csv module takes everywhere
 
@@ -176,10 +177,15 @@ def _code_page(data: bytes) -> str:
 
 
 def _records(text: str, delimiter: str) -> list[list[str]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
     try:
-        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        # In pieces: the other threads of the gateway stand still while one piece is read.
+        while piece := list(islice(reader, _ROWS_IN_A_PIECE)):
+            rows += piece
     except csv.Error:
         return list(_records_with_stray_quotes(text, delimiter))
+    return rows
 
 
 def _records_with_stray_quotes(text: str, delimiter: str) -> Iterator[list[str]]:

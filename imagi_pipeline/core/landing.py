@@ -116,7 +116,7 @@ def land_requests(store: Store, quiet_period: float) -> tuple[list[LandedRequest
 def publish(store: Store, request_id: str, manifest: RequestManifest, data: bytes) -> None:
     """Put a request into the landing folder, whole or not at all, and on the disk when this returns.
 
-    A request that lies there already stays as it is. Raises StorageError.
+    On a local storage a request that lies there already stays as it is. Raises StorageError.
     """
     folder = store.landing / request_id
     if not store.is_local:  # a put is atomic, and without its CSV a folder is no request
@@ -206,16 +206,15 @@ def _complete_files(landing: UPath, quiet_period: float) -> list[tuple[UPath, Lo
 def _look(landing: UPath) -> Iterator[tuple[str, Look]]:
     for path in _children(landing):
         with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
-            if _is_plain_file(path):
+            if _is_dropped_file(path):
                 stat = path.stat()
                 info = stat.as_info() if hasattr(stat, "as_info") else {}
                 yield path.name, Look(stat.st_size, stat.st_mtime, str(info.get("ETag", "")))
 
 
-def _is_plain_file(path: UPath) -> bool:
-    """Whether it is a file that was dropped: a link could lead to any file that this program may read."""
+def _is_dropped_file(path: UPath) -> bool:
     ignored = is_ignored(path.name) or is_ignored(safe_file_name(path.name))
-    return not ignored and path.is_file() and not path.is_symlink()
+    return not ignored and _is_visible_file(path)
 
 
 def _children(folder: UPath) -> list[UPath]:
@@ -241,16 +240,24 @@ def _id_in_bucket(path: UPath, look: Look) -> str:
 
 
 def _landed_in(folder: UPath) -> LandedRequest | None:
-    files = [path for path in _children(folder) if path.name != MANIFEST and _is_plain_file(path)]
+    """The request in a folder of its own; None when there is none, or it is being removed just now."""
+    # Nothing unfinished lies here, whatever its name says: it came by a rename, or by one put.
+    files = [path for path in _children(folder) if path.name != MANIFEST and _is_visible_file(path)]
     if not files:
         return None
     manifest = folder / MANIFEST
-    described = (
-        RequestManifest.from_json(manifest.read_bytes())
-        if manifest.exists() and not manifest.is_symlink()
-        else RequestManifest(files[0].name)
-    )
+    data = None
+    with contextlib.suppress(FileNotFoundError):
+        data = None if manifest.is_symlink() else manifest.read_bytes()
+    if data is None and not files[0].exists():
+        return None
+    described = RequestManifest.from_json(data) if data else RequestManifest(files[0].name)
     return LandedRequest(folder.name, files[0], described)
+
+
+def _is_visible_file(path: UPath) -> bool:
+    """Whether it is a plain file; a link could lead to any file that this program may read."""
+    return not path.name.startswith(".") and path.is_file() and not path.is_symlink()
 
 
 def _write_to_disk(path: Path, data: bytes) -> None:

@@ -28,6 +28,7 @@ FIGURE_TAGS = frozenset(
 )
 
 WILL_RETRY_TAG = "dagster/will_retry"
+MAX_RETRIES_TAG = "dagster/max_retries"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 
 INTERRUPTED = "interrupted"

@@ -79,7 +79,10 @@ def check_host(host: str, settings: Settings) -> None:
     """
     if settings.api_tokens or settings.allow_anonymous:
         return
-    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:  # a bracket that nothing closes
+        name = ""
     known = {"localhost", urlsplit(settings.gateway_url).hostname}
     if name in known or _is_address(name):
         return

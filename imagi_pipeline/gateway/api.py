@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -41,11 +41,15 @@ from imagi_pipeline.gateway.request_service import RequestService, nothing_there
 from imagi_pipeline.gateway.uploads import Intake, Upload, received
 from imagi_pipeline.settings import Settings
 
-UPLOADS_AT_ONCE = 2
+PARSED_AT_ONCE = 2
 """CSVs that are parsed at the same time: each takes many times its size in memory, and a whole core."""
+
+ASKING_AT_ONCE = 32
 
 PREVIEWS_AT_ONCE = 8
 BYTES_IN_A_PIECE = 1 << 18
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -60,9 +64,15 @@ class Gateway:
     callbacks: Callbacks
     fetcher: Fetcher
     metrics: metrics.Metrics
-    # Limits of their own: a Dagster or an image host that hangs must not hold up an upload.
-    parsing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_AT_ONCE))
+    # Threads of their own: a Dagster or an image host that hangs must not hold up an upload.
+    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PARSED_AT_ONCE))
+    inspections: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PARSED_AT_ONCE))
+    asking: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(ASKING_AT_ONCE))
     previews: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PREVIEWS_AT_ONCE))
+
+    async def ask(self, work: Callable[..., T], *arguments: object) -> T:
+        """What `work` returns, which waits for Dagster."""
+        return await to_thread.run_sync(work, *arguments, limiter=self.asking)
 
     def status(self, request_id: UUID, caller: Caller) -> Status:
         """The status of a request that the caller may see."""
@@ -75,7 +85,7 @@ class Gateway:
             self.callbacks.register(found.request_id, manifest.callback_url, after=found.run_id)
 
 
-def _gateway(request: Request) -> Gateway:
+async def _gateway(request: Request) -> Gateway:
     gateway: Gateway = request.app.state.gateway
     return gateway
 
@@ -85,7 +95,7 @@ TheGateway = Annotated[Gateway, Depends(_gateway)]
 _bearer = HTTPBearer(auto_error=False, description="Only where the service has tokens (IMAGI_API_TOKENS).")
 
 
-def _caller(
+async def _caller(
     gateway: TheGateway, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
     header = f"{given.scheme} {given.credentials}" if given else None
@@ -129,7 +139,7 @@ _CSV_BODY = {
 }
 
 
-def _raw_options(
+async def _raw_options(
     filename: Annotated[str | None, Query(description="With a text/csv body: the file's name.")] = None,
     url_column: Annotated[
         list[str] | None, Query(description="With a text/csv body, as in the form.")
@@ -163,7 +173,7 @@ async def upload_csv(
     try:
         async with received(request, gateway.settings) as upload:
             accept = functools.partial(gateway.intake.accept, upload, caller.name, idempotency_key)
-            request_id, is_new = await to_thread.run_sync(accept, limiter=gateway.parsing)
+            request_id, is_new = await to_thread.run_sync(accept, limiter=gateway.uploads)
             size = upload.size
     except (ApiError, ImagiError) as error:
         gateway.metrics.uploads.labels(error.code).inc()
@@ -185,7 +195,7 @@ async def upload_csv(
 async def inspect_csv(request: Request, gateway: TheGateway) -> Inspection:
     """Tell what would be done with a CSV, without any network. Nothing is kept."""
     async with received(request, gateway.settings) as upload:
-        return await to_thread.run_sync(_inspect, upload, limiter=gateway.parsing)
+        return await to_thread.run_sync(_inspect, upload, limiter=gateway.inspections)
 
 
 def _inspect(upload: Upload) -> Inspection:
@@ -194,20 +204,20 @@ def _inspect(upload: Upload) -> Inspection:
 
 
 @router.get("/check_request_status/{request_id}/", responses=responses(404, 503))
-def check_request_status(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Status:
+async def check_request_status(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Status:
     """How far a request is."""
-    return gateway.status(request_id, caller)
+    return await gateway.ask(gateway.status, request_id, caller)
 
 
 @router.get("/requests/", responses=responses(503))
-def list_requests(
+async def list_requests(
     gateway: TheGateway,
     caller: TheCaller,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> StatusPage:
-    """The newest requests."""
-    page = gateway.requests.recent(caller, limit, cursor)
+    """The newest requests. The first page begins with those that have no run yet, beyond `limit`."""
+    page = await gateway.ask(gateway.requests.recent, caller, limit, cursor)
     return StatusPage(
         requests=[status_document(found, gateway.store, gateway.settings) for found in page.requests],
         next=page.next,
@@ -215,16 +225,16 @@ def list_requests(
 
 
 @router.post("/requests/{request_id}/cancel/", status_code=202, responses=responses(404, 409, 503))
-def cancel_request(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Accepted:
+async def cancel_request(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Accepted:
     """Stop a request. What is compressed already stays, so a re-try goes on from there."""
-    found = gateway.requests.cancel(str(request_id), caller)
+    found = await gateway.ask(gateway.requests.cancel, str(request_id), caller)
     return Accepted(request_id=found.request_id, status=found.status)
 
 
 @router.post("/requests/{request_id}/retry/", status_code=202, responses=responses(404, 409, 503))
-def retry_request(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Accepted:
+async def retry_request(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Accepted:
     """Try the failed images of a request again; also goes on with one that was cancelled or failed."""
-    found = gateway.requests.retry(str(request_id), caller, gateway.expect_callback)
+    found = await gateway.ask(gateway.requests.retry, str(request_id), caller, gateway.expect_callback)
     return Accepted(request_id=found.request_id, status=found.status)
 
 
@@ -236,11 +246,11 @@ _CSV_ANSWER = {"description": "The CSV.", "content": {"text/csv": {"schema": {"t
     response_class=Response,
     responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
 )
-def download_result(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
+async def download_result(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
     """The enriched CSV, under the name and in the encoding that the CSV came in."""
-    found = gateway.requests.status(str(request_id), caller)
+    found = await gateway.ask(gateway.requests.status, str(request_id), caller)
     name = found.file or "upload.csv"
-    return _download(gateway, gateway.store.result(found.request_id, name), name, found)
+    return await gateway.ask(_download, gateway, gateway.store.result(found.request_id, name), name, found)
 
 
 @router.get(
@@ -248,11 +258,13 @@ def download_result(request_id: UUID, gateway: TheGateway, caller: TheCaller) ->
     response_class=Response,
     responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
 )
-def download_report(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
+async def download_report(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
     """The compression report: one row per image."""
-    found = gateway.requests.status(str(request_id), caller)
+    found = await gateway.ask(gateway.requests.status, str(request_id), caller)
     stem = UPath(found.file or "upload.csv").stem
-    return _download(gateway, gateway.store.report(found.request_id), f"{stem}_report.csv", found)
+    return await gateway.ask(
+        _download, gateway, gateway.store.report(found.request_id), f"{stem}_report.csv", found
+    )
 
 
 def _download(gateway: Gateway, path: UPath, name: str, found: RequestStatus) -> Response:
@@ -273,7 +285,7 @@ def _pieces(path: UPath) -> Iterator[bytes]:
 
 
 @router.get("/requests/{request_id}/images/", responses=responses(404, 409, 503))
-def list_images(
+async def list_images(
     request_id: UUID,
     gateway: TheGateway,
     caller: TheCaller,
@@ -282,12 +294,20 @@ def list_images(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> ImagePage:
     """The images of a request: what they were and became, or why they failed."""
-    found = gateway.requests.status(str(request_id), caller)
-    rows = [row for row in gateway.requests.report_rows(found) if status in (None, row["status"])]
-    shown = rows[offset : offset + limit]
-    return ImagePage(
-        total=len(rows), images=[image_document(row, gateway.settings.public_url) for row in shown]
-    )
+    return await gateway.ask(_images, gateway, str(request_id), caller, status, range(offset, offset + limit))
+
+
+def _images(
+    gateway: Gateway, request_id: str, caller: Caller, status: str | None, wanted: range
+) -> ImagePage:
+    found = gateway.requests.status(request_id, caller)
+    shown, total = [], 0
+    for row in gateway.requests.report_rows(found):
+        if status in (None, row["status"]):
+            if total in wanted:
+                shown.append(image_document(row, gateway.settings.public_url))
+            total += 1
+    return ImagePage(total=total, images=shown)
 
 
 @router.get(
@@ -337,9 +357,9 @@ async def healthz() -> Health:
 @service.get(
     "/readyz", responses={503: {"model": Health, "description": "Something is missing: `problems`."}}
 )
-def readyz(gateway: TheGateway, response: Response) -> Health:
+async def readyz(gateway: TheGateway, response: Response) -> Health:
     """Whether requests can be processed: Dagster, its daemon and sensor, and the storage."""
-    found = health.problems(gateway.store, gateway.client)
+    found = await gateway.ask(health.problems, gateway.store, gateway.client)
     response.status_code = 503 if found else 200
     return Health(status="not ready" if found else "ok", problems=found)
 
@@ -353,6 +373,7 @@ def readyz(gateway: TheGateway, response: Response) -> Health:
     },
     dependencies=[Depends(_caller)],
 )
-def prometheus_metrics(gateway: TheGateway) -> Response:
+async def prometheus_metrics(gateway: TheGateway) -> Response:
     """The figures of this gateway, for Prometheus."""
-    return Response(gateway.metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
+    figures = await gateway.ask(gateway.metrics.exposition)
+    return Response(figures, headers={"Content-Type": metrics.CONTENT_TYPE})

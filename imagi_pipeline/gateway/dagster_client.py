@@ -34,6 +34,9 @@ from imagi_pipeline.core.request_status import (
 TIMEOUT = 10.0
 """Seconds to wait for an answer."""
 
+QUICK_TIMEOUT = 3.0
+"""The same where somebody asks whether Dagster is there at all."""
+
 SECONDS_CONNECTED = 2.0
 """Dagster closes a connection that was silent for 5 s; a query sent at that moment would be lost."""
 
@@ -156,7 +159,7 @@ class DagsterClient:
 
     def count_runs(self) -> dict[str, int]:
         """How many runs of requests there are, by the status of the request."""
-        answer = self._ask("count_runs", {})
+        answer = self._ask("count_runs", {}, QUICK_TIMEOUT)
         counts = {name: _wanted(part, "Runs")["count"] for name, part in answer.items()}
         return {_STATUS_OF_COUNT[name]: count for name, count in counts.items()}
 
@@ -178,7 +181,7 @@ class DagsterClient:
 
     def health(self) -> list[str]:
         """What keeps Dagster from working on requests, each in a sentence that says what to do."""
-        answer = self._ask("health", {})
+        answer = self._ask("health", {}, QUICK_TIMEOUT)
         daemons = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
         return [*_daemon_problems(daemons), *_code_problems(_locations(answer))]
 
@@ -268,12 +271,12 @@ class DagsterClient:
             raise DagsterUnreachableError(_no_code(_message_of(result)))
         raise DagsterRefusedError(_message_of(result))
 
-    def _ask(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, name: str, variables: dict[str, Any], timeout: float | None = None) -> dict[str, Any]:
         try:
             answer = self._session().post(
                 self._endpoint,
                 json={"query": _query(name), "variables": variables},
-                timeout=TIMEOUT,
+                timeout=timeout or TIMEOUT,
                 allow_redirects=False,
             )
         except requests.RequestException as error:

@@ -18,6 +18,8 @@ from imagi_pipeline.gateway.documents import API
 TIMEOUT = 60.0
 BYTES_IN_A_PIECE = 1 << 18
 
+_STATUS = "/check_request_status/{}/"
+
 RETRIES = Retry(
     total=8,
     connect=4,
@@ -65,7 +67,7 @@ class GatewayClient:
 
     def status(self, request_id: str) -> RequestStatus:
         """How far a request is."""
-        document = self._ask("GET", f"/check_request_status/{request_id}/").json()
+        document = self._ask("GET", _STATUS.format(request_id)).json()
         progress, error = document["progress"], document["error"] or {}
         return RequestStatus(
             request_id=document["request_id"],
@@ -83,12 +85,23 @@ class GatewayClient:
             finished=_seconds(document["finished"]),
         )
 
+    def status_url(self, request_id: str) -> str:
+        """Where the status of a request is told."""
+        return self._url + API + _STATUS.format(request_id)
+
     def download(self, request_id: str, kind: str, target: Path) -> None:
-        """Write the `result` or the `report` of a request to a file."""
-        answer = self._ask("GET", f"/requests/{request_id}/{kind}/", stream=True)
-        with answer, target.open("wb") as file:
-            for piece in answer.iter_content(BYTES_IN_A_PIECE):
-                file.write(piece)
+        """Write the `result` or the `report` of a request to a file, whole or not at all."""
+        unfinished = target.with_name(f".{target.name}.part")
+        try:
+            with (
+                self._ask("GET", f"/requests/{request_id}/{kind}/", stream=True) as answer,
+                unfinished.open("wb") as file,
+            ):
+                for piece in answer.iter_content(BYTES_IN_A_PIECE):
+                    file.write(piece)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def _ask(self, method: str, path: str, **options: Any) -> requests.Response:
         try:

@@ -19,6 +19,9 @@ CACHE_SECONDS = 24 * 3600
 class CompressedImages(StaticFiles):
     """The compressed images, without the records and temporary files beside them."""
 
+    async def check_config(self) -> None:
+        """Do nothing: before the first image there is no folder, and that is no fault."""
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The image, with ETag and Range by Starlette; 404 for anything else in the folder."""
         if not is_compressed_image(path):

@@ -36,23 +36,30 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        # As GET: the server itself sends no body for HEAD, and goes by its own scope.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         if scope["path"].startswith(f"{API}/") and not scope["path"].endswith("/"):
-            scope["path"] += "/"
+            inner["path"] += "/"
         try:
             self._check(Headers(scope=scope), scope["method"])
         except ApiError as error:
             await answer(error)(scope, receive, with_headers)
         else:
-            await self._app(scope, receive, with_headers)
+            await self._app(inner, receive, with_headers)
+            scope["route"] = inner.get("route")
 
     def _check(self, headers: Headers, method: str) -> None:
         check_host(headers.get("host", ""), self._settings)
-        # Browsers say where a call comes from; programs that are none do not.
-        if method not in SAFE_METHODS and headers.get("sec-fetch-site", "none") not in (
-            "none",
-            "same-origin",
-        ):
+        if method not in SAFE_METHODS and not self._is_from_here(headers):
             raise ApiError(403, "cross_site", "Another web site's page must not call this.")
+
+    def _is_from_here(self, headers: Headers) -> bool:
+        """Whether no other web site is behind a call; browsers say so, and programs that are none do not."""
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return False
+        origin = headers.get("origin")  # all that browsers send to an address without TLS
+        own = (f"http://{headers.get('host')}", f"https://{headers.get('host')}", self._settings.gateway_url)
+        return origin is None or origin in own
 
 
 def security_headers(public_url: str) -> dict[str, str]:

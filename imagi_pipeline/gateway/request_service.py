@@ -14,17 +14,19 @@ from imagi_pipeline.core.request_status import (
     ERROR_TAG,
     IMAGES_DONE_TAG,
     IMAGES_FAILED_TAG,
+    MAX_RETRIES_TAG,
     ONLY_FAILED_TAG,
     RequestStatus,
 )
 from imagi_pipeline.core.store import Store
 from imagi_pipeline.gateway.access import Caller
-from imagi_pipeline.gateway.dagster_client import DagsterClient, RequestPage
+from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterRefusedError, RequestPage
 from imagi_pipeline.gateway.problems import ApiError
 from imagi_pipeline.gateway.status_board import StatusBoard
 
 RETRY_TAGS = {
     ONLY_FAILED_TAG: "true",
+    MAX_RETRIES_TAG: "3",
     IMAGES_DONE_TAG: "0",
     IMAGES_FAILED_TAG: "0",
     ERROR_CODE_TAG: "",
@@ -32,6 +34,7 @@ RETRY_TAGS = {
 }
 """What a new run of a request must not take over from the run before it."""
 
+MOST_WAITING = 100
 SECONDS_TO_A_RUN = 5
 """The sensor looks at the landing folder about this often."""
 
@@ -66,7 +69,7 @@ class RequestService:
         return found
 
     def recent(self, caller: Caller, most: int, cursor: str | None) -> RequestPage:
-        """The newest requests; the first page begins with those that have no run yet."""
+        """The newest requests; before the first `most`, those that have no run yet, 100 of them at most."""
         owner = None if caller.sees_all else caller.name
         page = self._client.recent_requests(most, owner=owner, cursor=cursor)
         if cursor:
@@ -79,7 +82,7 @@ class RequestService:
             and found.request_id not in known
             and not self._board.status(found.request_id)
         )
-        return RequestPage([*islice(waiting, most), *page.requests], page.next)
+        return RequestPage([*islice(waiting, MOST_WAITING), *page.requests], page.next)
 
     def cancel(self, request_id: str, caller: Caller) -> RequestStatus:
         """Stop a request; raises ApiError 409 when there is nothing to stop, or not yet."""
@@ -87,16 +90,25 @@ class RequestService:
         found = self.status(request_id, caller)
         if found.is_finished:
             raise ApiError(409, "already_finished", f"The request is {found.status} already.")
-        if found.run_id is None:
+        is_told = found.run_id is not None and self._tell_to_stop(found.run_id)
+        self._board.forget(request_id)
+        now = self.status(request_id, caller)
+        if not is_told and not now.is_finished:
             raise ApiError(
                 409,
                 "not_started",
-                "Its run does not exist yet. Try again in a few seconds.",
+                "The request is just being started. Try again in a few seconds.",
                 headers={"Retry-After": str(SECONDS_TO_A_RUN)},
             )
-        self._client.cancel(found.run_id)
-        self._board.forget(request_id)
-        return self.status(request_id, caller)
+        return now
+
+    def _tell_to_stop(self, run_id: str) -> bool:
+        """Whether Dagster stops a run; it stops none that is just starting."""
+        try:
+            self._client.cancel(run_id)
+        except DagsterRefusedError:
+            return False
+        return True
 
     def retry(
         self, request_id: str, caller: Caller, before_launch: Callable[[RequestStatus], None]

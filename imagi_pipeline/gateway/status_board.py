@@ -16,6 +16,7 @@ from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
 
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_PROBES = 2.0
 SECONDS_KEPT = 60.0
 """After this a request is asked for again by itself: a change that the list missed, or a deleted run."""
 
@@ -40,6 +41,8 @@ class StatusBoard:
         self._entries: dict[str, _Entry] = {}
         self._looked_at = 0.0
         self._failure: DagsterUnreachableError | None = None
+        self._failed_at = 0.0
+        self._forgotten = 0
         self._lock = threading.Lock()
 
     def status(self, request_id: str) -> RequestStatus | None:
@@ -50,37 +53,58 @@ class StatusBoard:
         with self._lock:
             self._catch_up()
             entry = self._entries.get(request_id)
-        if entry is None:
-            asked_at = self._now()
+            forgotten = self._forgotten
+        if entry:
+            return entry.status
+        asked_at = self._now()
+        try:
             entry = _Entry(self._client.request_status(request_id), asked_at)
+        except DagsterUnreachableError as error:
             with self._lock:
+                self._fail(error)
+            raise
+        with self._lock:
+            if forgotten == self._forgotten:  # else it may be what was true before
                 self._entries[request_id] = entry
         return entry.status
 
     def forget(self, request_id: str) -> None:
         """Ask anew next time: something was just done to this request."""
         with self._lock:
+            self._forgotten += 1
             self._entries.pop(request_id, None)
 
     def _catch_up(self) -> None:
-        if self._now() - self._looked_at < SECONDS_BETWEEN_LOOKS:
-            if self._failure:  # who waited for a Dagster that hangs need not wait again
-                raise self._failure
-            return
         now = self._now()
-        self._entries = {
-            name: entry for name, entry in self._entries.items() if now - entry.asked_at < SECONDS_KEPT
-        }
-        self._failure = None
-        try:
-            if self._entries:
-                self._merge_changes()
+        if self._failure:
+            self._probe(now)
+        elif now - self._looked_at >= SECONDS_BETWEEN_LOOKS:
+            self._entries = {
+                name: entry for name, entry in self._entries.items() if now - entry.asked_at < SECONDS_KEPT
+            }
+            try:
+                if self._entries:
+                    self._merge_changes()
+            except DagsterUnreachableError as error:
+                self._fail(error)
+                raise
             self._looked_at = now
+
+    def _probe(self, now: float) -> None:
+        """After a failure one thread asks, once in some seconds: a Dagster that hangs costs each 10 s."""
+        assert self._failure
+        if now - self._failed_at < SECONDS_BETWEEN_PROBES:
+            raise self._failure
+        try:
+            self._client.changed_requests(now, RUNS_IN_A_QUERY)
         except DagsterUnreachableError as error:
-            self._failure = error
-            self._entries.clear()
-            self._looked_at = self._now()
+            self._fail(error)
             raise
+        self._failure = None
+
+    def _fail(self, error: DagsterUnreachableError) -> None:
+        self._failure, self._failed_at = error, self._now()
+        self._entries.clear()
 
     def _merge_changes(self) -> None:
         since = max(self._looked_at, min(entry.asked_at for entry in self._entries.values()))

@@ -17,6 +17,7 @@ from typing import IO
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Message as AsgiMessage
 
 from imagi_pipeline.core import image_urls
@@ -66,6 +67,15 @@ async def received(request: Request, settings: Settings) -> AsyncIterator[Upload
 
     Raises ApiError (413, 415, 422).
     """
+    try:
+        async with _body(request, settings) as upload:
+            yield upload
+    except ClientDisconnect as error:
+        raise ApiError(400, "client_gone", "The connection ended before the whole body was there.") from error
+
+
+@contextlib.asynccontextmanager
+async def _body(request: Request, settings: Settings) -> AsyncIterator[Upload]:
     limited = _Limited(request, settings.max_upload_bytes)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -229,9 +239,10 @@ class Intake:
 
 def remove_old_keys(store: Store) -> None:
     """Forget the Idempotency-Keys that are older than a day."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # none came yet
         for path in store.idempotency_keys.iterdir():
-            if time.time() - path.stat().st_mtime > SECONDS_OF_A_DAY:
+            record = json.loads(store.read(path) or "{}")
+            if time.time() - record.get("created", 0.0) > SECONDS_OF_A_DAY:
                 path.unlink(missing_ok=True)
 
 

@@ -45,6 +45,8 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, deserialize_value
 
+from imagi_pipeline.core.request_status import MAX_RETRIES_TAG
+
 _CODE_SERVER_TIMEOUT_SECONDS = 5
 
 
@@ -96,6 +98,11 @@ class ImagiRunLauncher(dg.DefaultRunLauncher, ConfigurableClass):
             f"No process has been executing the run for {self._grace_seconds:g} seconds: it was"
             " killed, or the machine was restarted",
         )
+
+    def terminate(self, run_id: str) -> bool:
+        """Have a run stopped. One that is just starting fails then, and must not be started again."""
+        self._instance.add_run_tags(run_id, {MAX_RETRIES_TAG: "0"})
+        return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
 
     def _code_server_runs(self, run_id: str) -> bool:
         client = self._get_grpc_client_for_termination(run_id)  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -14,6 +15,7 @@ from imagi_pipeline.core.landing import (
     is_ignored,
     land_requests,
     publish,
+    remove_landed,
     remove_unfinished,
     status_without_run,
     waiting_requests,
@@ -112,3 +114,31 @@ def test_what_a_killed_gateway_left_goes_after_a_day(store: Store) -> None:
         os.utime(folder, (time.time() - age,) * 2)
     remove_unfinished(store)
     assert [path.name for path in store.landing.iterdir()] == [".new.part"]
+
+
+@pytest.mark.parametrize("name", ["~a.csv", "a.csv~", "a.part", "a.tmp", "a.crdownload"])
+def test_what_was_published_whole_is_taken_whatever_its_name_says(store: Store, name: str) -> None:
+    request_id = str(uuid.uuid4())
+    publish(store, request_id, RequestManifest(name), b"data")
+    (landed,), problems = land_requests(store, 0.0)
+    assert (landed.request_id, landed.manifest.name, problems) == (request_id, name, [])
+
+
+def test_a_request_that_is_just_leaving_the_landing_folder_keeps_its_owner_or_is_gone(store: Store) -> None:
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            publish(store, str(uuid.uuid4()), RequestManifest("a.csv", owner="shop"), b"data")
+            for landed in land_requests(store, 0.0)[0]:
+                remove_landed(store, landed)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            assert {found.owner for found in waiting_requests(store)} <= {"shop"}
+    finally:
+        stop.set()
+        thread.join()

@@ -10,7 +10,7 @@ import pytest
 
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
-from imagi_pipeline.gateway.status_board import SECONDS_KEPT, StatusBoard
+from imagi_pipeline.gateway.status_board import SECONDS_BETWEEN_PROBES, SECONDS_KEPT, StatusBoard
 
 
 class Dagster(DagsterClient):
@@ -128,8 +128,28 @@ def test_a_dagster_that_is_down_is_not_asked_by_everybody_in_turn(
             board.status(run.request_id)
     assert dagster.asked_changes + dagster.asked_single == 2
     dagster.is_down = False
-    clock[0] += 1.0
+    clock[0] += SECONDS_BETWEEN_PROBES
     assert board.status(run.request_id) == run
+
+
+def test_an_answer_from_before_a_retry_is_not_kept(
+    board: StatusBoard, dagster: Dagster, clock: list[float]
+) -> None:
+    done = replace(a_run(), status="completed")
+    dagster.put(done)
+    again = replace(done, status="In queue", run_id="run-2")
+    answer = dagster.request_status
+
+    def overtaken(request_id: str) -> RequestStatus | None:
+        before = answer(request_id)
+        dagster.put(again)
+        board.forget(request_id)
+        return before
+
+    dagster.request_status = overtaken  # type: ignore[method-assign]
+    assert board.status(done.request_id) == done
+    dagster.request_status = answer  # type: ignore[method-assign]
+    assert board.status(done.request_id) == again
 
 
 def test_many_threads_get_the_same_answer(board: StatusBoard, dagster: Dagster, clock: list[float]) -> None:
