@@ -28,6 +28,7 @@ from imagi_pipeline.terminal import (
     plain_errors,
     print_error,
     print_facts,
+    print_finding,
     print_json,
     print_lines,
     print_rows,
@@ -238,12 +239,61 @@ def submit(
         client = GatewayClient(url or Settings().gateway_url, token)
         with upload_bar(file.stat().st_size) as advance:
             request_id = client.upload(file, options, advance)
-        if wait:
-            found = _awaited(client, request_id)
-            copies = _downloads(client, found, output or file.parent, file.stem)
-        else:
-            found, copies = RequestStatus(request_id, IN_QUEUE, file.name), []
+        found, copies = RequestStatus(request_id, IN_QUEUE, file.name), []
+        try:
+            if wait:
+                found = _awaited(client, request_id)
+                copies = _downloads(client, found, output or file.parent, file.stem)
+        except KeyboardInterrupt:
+            message = f"It goes on without you. Its status: {client.status_url(request_id)}"
+            fail(message, as_json, INTERRUPTED, EXIT_CODE_OF_INTERRUPT)
         _print_submitted(found, copies, as_json)
+
+
+@app.command()
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Remove unfinished files that killed processes left a day ago.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this installation, and say how to mend what is wrong; exit code 1 on an error."""
+    from imagi_pipeline.core.storage_checks import Level
+    from imagi_pipeline.doctor import examine, remove_leftovers
+
+    with plain_errors(as_json):
+        removed = remove_leftovers(_store()) if fix else []
+        findings = []
+        for finding in examine(Settings()):
+            findings.append(finding)
+            if not as_json:
+                print_finding(finding)
+    if as_json:
+        found = [asdict(finding) for finding in findings]
+        print_json({"findings": found, "removed": [str(path) for path in removed]})
+    elif removed:
+        print_lines([f"removed  {path}" for path in removed])
+    if any(finding.level == Level.ERROR for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def purge(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would go, and remove nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what is past IMAGI_RETENTION_DAYS, as purge_schedule does every day."""
+    with plain_errors(as_json):
+        days = Settings().retention_days
+        if days is None:
+            fail("IMAGI_RETENTION_DAYS is not set: everything is kept.", as_json)
+        document = _purged(days, dry_run=dry_run)
+    if as_json:
+        print_json(document)
+    else:
+        print_facts([(name, _shown(value)) for name, value in document.items()])
 
 
 @app.command()
@@ -307,6 +357,22 @@ def _run(request_id: str, manifest: RequestManifest, verbose: bool) -> RequestSt
     return found
 
 
+def _purged(days: float, *, dry_run: bool) -> dict[str, Any]:
+    """What was purged by a run of the job in this process, or what a purge would remove."""
+    from imagi_pipeline.definitions import defs
+    from imagi_pipeline.orchestration.instance import open_instance
+    from imagi_pipeline.orchestration.purge import Purge, run_purge
+
+    with open_instance(capture_output=False) as instance:
+        if dry_run:
+            return Purge(instance, _store(), days, dry_run=True).work().describe()
+        return run_purge(defs, instance)
+
+
+def _shown(value: object) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _places(store: Store, found: RequestStatus) -> dict[str, Any]:
     name = found.file or ""
     return {
@@ -353,13 +419,10 @@ def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
     """The status of a request at its end, with a progress bar until then."""
     err.print(f"request {request_id}", highlight=False)
     found = client.status(request_id)
-    try:
-        with progress_bar(lambda: found):
-            while not found.is_finished:
-                time.sleep(SECONDS_BETWEEN_STATUSES)
-                found = client.status(request_id)
-    except KeyboardInterrupt:
-        fail(f"It goes on without you. Ask for it with: imagi status {request_id}", as_json=False)
+    with progress_bar(lambda: found):
+        while not found.is_finished:
+            time.sleep(SECONDS_BETWEEN_STATUSES)
+            found = client.status(request_id)
     return found
 
 

@@ -11,6 +11,7 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticUndefined
@@ -153,6 +154,53 @@ class Settings(BaseSettings):
         description="Key that callbacks are signed with, `whsec_` and base64 (docs/callbacks.md); "
         "unset: no callbacks.",
     )
+
+    alert_url: str | None = Field(
+        None, description="Where a failed request is POSTed to as JSON, for operators."
+    )
+    time_zone: str = Field("UTC", description="Time zone of the schedules, such as Europe/Berlin.")
+    retry_cron: str = Field(
+        "0 * * * *", description="When `retry_failed_images_schedule` looks for images to try again."
+    )
+    retry_after: float = Field(
+        3600,
+        ge=0,
+        description="Seconds from the end of a request to the first scheduled re-try of images that failed "
+        "for a reason that may pass; twice as many to each further one.",
+    )
+    retry_for: float = Field(
+        7 * 24 * 3600, ge=0, description="Seconds after which a request is no longer re-tried by schedule."
+    )
+    refresh_cron: str = Field(
+        "0 3 * * *", description="When `refresh_images_schedule` looks for images to ask for again."
+    )
+    refresh_after: float = Field(
+        30 * 24 * 3600,
+        ge=0,
+        description="Seconds since its last check after which an image is refreshed by schedule; no fewer "
+        "than IMAGI_REUSE_FOR.",
+    )
+    recompress_cron: str = Field(
+        "0 4 * * *", description="When `recompress_images_schedule` looks for images of other settings."
+    )
+    retention_days: float | None = Field(
+        None,
+        ge=1,
+        description="Days after which a request is purged, with the images that no other request refers to; "
+        "unset: everything is kept.",
+    )
+    purge_cron: str = Field(
+        "30 2 * * *", description="When `purge_schedule` looks for what is past its retention."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("write the name of a time zone, such as Europe/Berlin") from error
+        return value
 
     @field_validator("allowed_networks", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -22,13 +22,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.settings import SECRET_SETTINGS, Settings, variable
 
+if TYPE_CHECKING:
+    from imagi_pipeline.core.storage_checks import Finding
+
 MOST_SHOWN = 20
 SECONDS_BETWEEN_LOOKS = 0.3
+LEVEL_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 out = Console()
 err = Console(stderr=True)
@@ -51,6 +56,17 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     for name, value in facts:
         table.add_row(name, escape(value))
     out.print(table)
+
+
+def print_finding(finding: Finding) -> None:
+    """One finding of the doctor: how bad it is, what was looked at, what is wrong, and how to mend it."""
+    level = f"{finding.level:8}"
+    out.print(
+        Text.assemble((level, LEVEL_STYLES[finding.level]), f"{finding.check:12}{finding.message}"),
+        soft_wrap=True,
+    )
+    if finding.remedy:
+        out.print(Text(f"{'':20}{finding.remedy}"), soft_wrap=True)
 
 
 def print_rows(title: str, names: Sequence[str], rows: Sequence[Any]) -> None:
@@ -144,12 +160,12 @@ def plain_errors(as_json: bool) -> Iterator[None]:
         fail(str(error), as_json, getattr(error, "code", None))
 
 
-def fail(message: str, as_json: bool, code: str | None = None) -> NoReturn:
-    """Say what is wrong and exit with 1."""
+def fail(message: str, as_json: bool, code: str | None = None, exit_code: int = 1) -> NoReturn:
+    """Say what is wrong and exit."""
     if as_json:
         print_json({"error_code": code, "error": message})
     print_error(message)
-    raise typer.Exit(1)
+    raise typer.Exit(exit_code)
 
 
 def print_error(message: str) -> None:

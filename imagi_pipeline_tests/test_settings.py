@@ -37,6 +37,7 @@ def test_networks_are_given_as_a_list_with_commas(monkeypatch: pytest.MonkeyPatc
         ("allowed_networks", "10.0.0.1/8"),
         ("attempts", "0"),
         ("chunk_size", "40000"),
+        ("time_zone", "Mars/Olympus"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_with_its_name(

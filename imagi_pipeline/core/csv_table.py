@@ -132,8 +132,9 @@ def enrich(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str
 
     By image URL, `outputs` has the URL of the compressed image and `errors` a one-line message. Two columns
     are added, or replaced when the CSV ends with them from an earlier run: the compressed images' URLs,
-    joined by commas, with an empty place for each that is missing; and one line per missing image. A code
-    page that cannot carry the result becomes UTF-8 with byte order mark, which Excel recognises.
+    joined by commas, with an empty place for each that is missing; and one line per image that is missing
+    or of which only an earlier copy is there. A code page that cannot carry the result becomes UTF-8 with
+    byte order mark, which Excel recognises.
     """
     lines: list[str] = []
     # With this line end the csv module quotes every cell with any kind of line end in it.
@@ -403,7 +404,7 @@ def _results(
     for entry in entries:
         output = "" if isinstance(entry, Problem) else outputs.get(entry.url, "")
         urls.append(output)
-        if not output:
+        if not output or (isinstance(entry, ImageReference) and entry.url in errors):
             lines.append(_error_line(entry, errors, several=in_column[entry.column] > 1))
     return ",".join(urls), "\n".join(lines)
 

@@ -47,7 +47,10 @@ SECONDS_TO_STOP = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What became of one image: compressed now, reused as it was, or failed."""
+    """What became of one image: compressed now, reused as it was, or failed.
+
+    A failed one has the record of its last good copy, if there is one: that copy stays.
+    """
 
     url: str
     key: str
@@ -201,13 +204,13 @@ class _Work:
             except FetchError as error:
                 return self._after_failed_download(download, error)
             except ImageError as error:
-                return _failed(download.url, error)
+                return self._failed(download.url, error)
             except StorageError:
                 raise
             except Exception as error:  # noqa: BLE001 - what nobody foresaw costs one image
                 _log.exception("Unforeseen failure of %s", download.url)
                 detail = f"{type(error).__name__}: {error}."
-                return _failed(download.url, InternalError(ErrorCode.INTERNAL_ERROR, detail))
+                return self._failed(download.url, InternalError(ErrorCode.INTERNAL_ERROR, detail))
 
     def _attempt(self, download: Download, place: contextlib.ExitStack, memory: Lease) -> ImageResult:
         url, key = download.url, image_key(download.url)
@@ -268,13 +271,13 @@ class _Work:
             self._schedule.host_answered(download.host)
         delay = retry_delay(error, download.attempt, self._settings)
         if delay is None or self._schedule.is_down(download.host):
-            return _failed(download.url, error)
+            return self._failed(download.url, error)
         self._schedule.try_again(download, delay)
         return None
 
-
-def _failed(url: str, error: ImageError) -> ImageResult:
-    return ImageResult(url, image_key(url), "failed", error=error)
+    def _failed(self, url: str, error: ImageError) -> ImageResult:
+        key = image_key(url)
+        return ImageResult(url, key, "failed", self._store.read_record(key), error)
 
 
 def _digest(data: bytes) -> str:

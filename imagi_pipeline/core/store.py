@@ -25,9 +25,11 @@ import os
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from upath import UPath
@@ -39,6 +41,7 @@ HASH_LENGTH = 16
 MANIFEST = "request.json"
 _TEMPORARY = ".tmp"
 _RECORD = ".json"
+_WORDS_FOR_CHANGED = ("mtime", "LastModified", "last_modified", "updated", "created")
 _KEY = re.compile(rf"[a-z0-9_](?:[a-z0-9_-]|\.(?!\.))*-[0-9a-f]{{{HASH_LENGTH}}}")
 
 
@@ -175,6 +178,30 @@ class ImageRecord:
         return f"{self.settings}-{self.source_digest[:16]}"
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as a listing shows it: bytes, and seconds since 1970 of its last change (None: not told)."""
+
+    path: str
+    size: int
+    changed_at: float | None
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it is the unfinished file of a write, left behind when its process was killed."""
+        return self.name.startswith(".") and self.name.endswith(_TEMPORARY)
+
+    @property
+    def is_record(self) -> bool:
+        """Whether, below `compressed/`, it is the record of an image."""
+        return self.name.endswith(_RECORD)
+
+
 class Store:
     """The files below one root: a local folder or any fsspec URL. StorageError tells where it fails."""
 
@@ -278,6 +305,33 @@ class Store:
         with storage_errors("remove", folder), contextlib.suppress(FileNotFoundError):
             folder.fs.rm(folder.path, recursive=True)
 
+    def names(self, folder: UPath) -> list[str]:
+        """The names of what is in a folder; nothing when there is no such folder."""
+        with storage_errors("list", folder):
+            try:
+                found = folder.fs.ls(folder.path, detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        return [path.rstrip("/").rsplit("/", 1)[-1] for path in found]
+
+    def files(self, folder: UPath) -> list[StoredFile]:
+        """All files below a folder, hidden ones too; nothing when there is no such folder."""
+        with storage_errors("list", folder):
+            found = folder.fs.find(folder.path, detail=True)
+        return [StoredFile(path, int(info["size"] or 0), _changed_at(info)) for path, info in found.items()]
+
+    def remove_files(self, paths: Sequence[str]) -> None:
+        """Remove files, in this order on a local disk; those that are not there are none the less removed."""
+        if not paths:
+            return
+        if not self.is_local:
+            with storage_errors("remove", self.root), contextlib.suppress(FileNotFoundError):
+                self.root.fs.rm(list(paths))
+            return
+        for path in paths:
+            with storage_errors("remove", UPath(path)):
+                Path(path).unlink(missing_ok=True)
+
     # -- requests
 
     def write_upload(self, request_id: str, manifest: RequestManifest, data: bytes) -> None:
@@ -340,6 +394,14 @@ class Store:
                 return int(path.stat().st_size)
             except FileNotFoundError:
                 return None
+
+
+def _changed_at(info: Mapping[str, Any]) -> float | None:
+    """When a file of a listing was changed; each kind of storage has its own word for it."""
+    told = next((info[word] for word in _WORDS_FOR_CHANGED if info.get(word)), None)
+    if isinstance(told, str):
+        told = datetime.fromisoformat(told)
+    return told.timestamp() if isinstance(told, datetime) else told
 
 
 def _write_making_folder(path: str, data: bytes) -> None:

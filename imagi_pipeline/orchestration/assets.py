@@ -46,7 +46,7 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     """The uploaded CSV, parsed: one row per image reference, and one per cell entry that cannot be used."""
     store, request_id = imagi.store(), context.partition_key
     manifest = _manifest(store, request_id)
-    tag_request(context, request_id, manifest.name)
+    tag_request(context, request_id, manifest)
     table = _read_upload(store, request_id, manifest)
     tag_found(context, table.data_row_count, len(table.problems))
     references = tables.references_frame(table)
@@ -93,7 +93,7 @@ def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) ->
 def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterator[dg.DynamicOutput[Any]]:
     """Split the distinct images of the request into chunks, which an executor may spread."""
     store, request_id = imagi.store(), context.partition_key
-    tag_request(context, request_id, _manifest(store, request_id).name)
+    tag_request(context, request_id, _manifest(store, request_id))
     urls = tables.distinct_urls(_references(store, request_id))
     tag_start(context, len(urls))
     size = imagi.settings().chunk_size
@@ -126,7 +126,7 @@ def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: l
     data = tables.join_csv([chunk["report"] for chunk in chunks])
     store.write(store.report(request_id), data)
     report = tables.from_csv(data)
-    tag_end(context, tables.summarize(report))
+    tag_end(context, tables.summarize(report), imagi.settings().compression.fingerprint)
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
     context.add_output_metadata(metadata.of_report(report, pairs))
     _remove_work(context, store, request_id)
@@ -158,7 +158,7 @@ def enriched_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     """The CSV as it came, plus the URLs of the compressed images and what went wrong with the others."""
     store, request_id = imagi.store(), context.partition_key
     manifest = _manifest(store, request_id)
-    tag_request(context, request_id, manifest.name)
+    tag_request(context, request_id, manifest)
     table = _read_upload(store, request_id, manifest)
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)

@@ -12,17 +12,20 @@ from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.request_status import (
     BYTES_AFTER_TAG,
     BYTES_BEFORE_TAG,
+    CREATED_TAG,
     ERROR_CODE_TAG,
     ERROR_TAG,
     FILE_TAG,
     IMAGES_DONE_TAG,
     IMAGES_FAILED_TAG,
     IMAGES_TOTAL_TAG,
+    OWNER_TAG,
     PROBLEMS_TAG,
     REQUEST_ID_TAG,
     ROWS_TAG,
+    SETTINGS_TAG,
 )
-from imagi_pipeline.core.store import image_key
+from imagi_pipeline.core.store import RequestManifest, image_key
 from imagi_pipeline.core.tables import ReportSummary
 from imagi_pipeline.orchestration import metadata
 from imagi_pipeline.orchestration.event_batches import report_materializations, reported_data_versions
@@ -37,13 +40,35 @@ _log = logging.getLogger(__name__)
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
-def tag_request(context: Context, request_id: str, file: str) -> None:
-    """Name the request and its file on the run, which a run launched from the UI lacks.
+def tag_request(context: Context, request_id: str, manifest: RequestManifest) -> None:
+    """Say on the run whose request it is, which a run of a backfill or launched from the UI lacks.
 
     A re-tried run comes with the tags of the run before it: the error of that one is not its own.
     """
     old = {name: "" for name in (ERROR_CODE_TAG, ERROR_TAG) if context.run.tags.get(name)}
-    _tag(context, {REQUEST_ID_TAG: request_id, FILE_TAG: file, **old})
+    known = request_tags(request_id, manifest)
+    if CREATED_TAG not in known and CREATED_TAG not in context.run.tags:
+        known[CREATED_TAG] = str(_created(context, request_id))
+    _tag(context, {**known, **old})
+
+
+def request_tags(request_id: str, manifest: RequestManifest) -> dict[str, str]:
+    """What every run of a request carries, as far as its manifest tells."""
+    tags = {REQUEST_ID_TAG: request_id, FILE_TAG: manifest.name}
+    if manifest.created:
+        tags[CREATED_TAG] = str(manifest.created)
+    if manifest.owner:
+        tags[OWNER_TAG] = manifest.owner
+    return tags
+
+
+def _created(context: Context, request_id: str) -> float:
+    """When a request came, by its first run: that of a dropped file is written nowhere else."""
+    of_request = dg.RunsFilter(tags={REQUEST_ID_TAG: request_id})
+    runs = context.instance.get_run_records(of_request, limit=1, ascending=True)
+    if not runs:
+        return time.time()
+    return float(runs[0].dagster_run.tags.get(CREATED_TAG) or runs[0].create_timestamp.timestamp())
 
 
 def tag_found(context: Context, rows: int, problems: int) -> None:
@@ -56,8 +81,11 @@ def tag_start(context: Context, images: int) -> None:
     _tag(context, {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0})
 
 
-def tag_end(context: Context, summary: ReportSummary) -> None:
-    """The final figures, exact also when chunks ran side by side and wrote over each other's."""
+def tag_end(context: Context, summary: ReportSummary, settings: str) -> None:
+    """The final figures, exact also when chunks ran side by side and wrote over each other's.
+
+    `settings` is the fingerprint of those that the images were compressed with.
+    """
     _tag(
         context,
         {
@@ -66,6 +94,7 @@ def tag_end(context: Context, summary: ReportSummary) -> None:
             IMAGES_FAILED_TAG: summary.failed,
             BYTES_BEFORE_TAG: summary.bytes_before,
             BYTES_AFTER_TAG: summary.bytes_after,
+            SETTINGS_TAG: settings,
         },
     )
 
@@ -122,7 +151,7 @@ class ImageProgress:
         """Count an image, and report it unless it failed."""
         self._done += 1
         is_known = not self._report_all and result.status == "reused" and self._is_known(result)
-        if result.record and not is_known:
+        if result.record and not result.error and not is_known:
             self._events.append(metadata.materialization(result.key, result.record, self._public_url))
         self._failed += result.status == "failed"
         if (

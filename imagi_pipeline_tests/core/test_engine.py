@@ -85,6 +85,19 @@ def test_an_image_that_changed_behind_its_url_is_compressed_anew(image_host: Ima
     assert again.record.data_version != first.data_version
 
 
+def test_the_last_good_copy_of_an_image_that_is_gone_is_kept(image_host: ImageHost, store: Store) -> None:
+    (url,) = image_host.add("a.jpg")
+    first = run([url], store)[url]
+    del image_host.files["/a.jpg"]
+    for settings in ({"reuse_for": 0}, {"quality": 50}):
+        again = run([url], store, **settings)[url]
+        assert (again.status, again.record) == ("failed", first.record)
+        assert again.error
+        assert again.error.code == "http_404"
+    assert first.record
+    assert store.image(first.key, first.record).exists()
+
+
 def test_other_settings_make_the_image_anew(image_host: ImageHost, store: Store) -> None:
     urls = image_host.add("a.jpg")
     run(urls, store)

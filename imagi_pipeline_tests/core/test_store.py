@@ -137,7 +137,7 @@ def test_a_broken_manifest_is_refused(text: bytes) -> None:
 
 
 def test_a_manifest_of_a_newer_version_is_read() -> None:
-    text = b'{"name": "a.csv", "url_columns": ["x"], "base_url": null, "callback_url": "http://b"}'
+    text = b'{"name": "a.csv", "url_columns": ["x"], "base_url": null, "from_the_future": "http://b"}'
     assert RequestManifest.from_json(text) == RequestManifest("a.csv", ("x",))
 
 

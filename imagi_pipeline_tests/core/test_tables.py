@@ -59,6 +59,16 @@ def test_a_report_without_a_single_success_saves_nothing() -> None:
     assert tables.summarize(tables.from_csv(tables.to_csv(report))).savings == 0.0
 
 
+def test_a_failed_image_with_an_earlier_copy_has_both_its_url_and_the_reason() -> None:
+    result = replace(failed(A), record=image_record(A, source_bytes=1000, size=400))
+    report = tables.from_csv(tables.to_csv(tables.report_frame([tables.report_row(result)], [A])))
+    outputs, errors = tables.outcomes(report, "https://cdn.example/media")
+    assert outputs[A].endswith(f"/{image_key(A)}.jpg")
+    assert errors[A].endswith("Correct the URL: the image is not there. The copy of 1970-01-01 is kept.")
+    summary = tables.summarize(report)
+    assert (summary.failed, summary.bytes_before, summary.bytes_after) == (1, 1000, 400)
+
+
 def test_outcomes_are_public_urls_and_one_line_reasons() -> None:
     rows = [tables.report_row(result) for result in (ok(A), failed(B))]
     report = tables.from_csv(tables.to_csv(tables.report_frame(rows, [A, B])))

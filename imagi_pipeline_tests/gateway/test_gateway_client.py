@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -48,6 +49,26 @@ def test_submit_waits_and_brings_back_the_enriched_csv(
     rows = list(csv.DictReader(enriched.read_text().splitlines()))
     assert [bool(row["Output Image Urls"]) for row in rows] == [True, True, False]
     assert len(report.read_text().splitlines()) == 4
+
+
+def test_ctrl_c_while_waiting_says_where_to_ask(
+    service: Service, image_host: ImageHost, products: Path
+) -> None:
+    image_host.delay = 3.0
+    command = [sys.executable, "-m", "imagi_pipeline", "submit", str(products), "--wait", "--json"]
+    with subprocess.Popen(
+        [*command, "--url", service.gateway],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        request_id = process.stderr.readline().split()[-1]
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["error_code"]) == (130, "interrupted")
+    assert f"{service.gateway}/imagi-process/check_request_status/{request_id}/" in err
 
 
 def test_submit_alone_says_which_request_it_became(service: Service, products: Path) -> None:

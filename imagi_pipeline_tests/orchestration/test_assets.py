@@ -10,6 +10,7 @@ import pytest
 from imagi_pipeline.core import tables
 from imagi_pipeline.core.engine import compress_images
 from imagi_pipeline.core.store import RequestManifest, image_key
+from imagi_pipeline.orchestration.instance import request_status
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.orchestration.conftest import Installation
@@ -24,6 +25,13 @@ def csv_of(urls: list[str]) -> str:
 def materializations(installation: Installation, run_id: str) -> list[dg.EventLogEntry]:
     events = installation.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     return list(events)
+
+
+def materializations_of(
+    installation: Installation, run_id: str, asset: dg.AssetKey
+) -> list[dg.EventLogEntry]:
+    events = materializations(installation, run_id)
+    return [event for event in events if event.dagster_event and event.dagster_event.asset_key == asset]
 
 
 def result_rows(installation: Installation, request_id: str) -> list[dict[str, str]]:
@@ -211,6 +219,40 @@ def test_one_asset_of_a_request_can_be_materialized_from_the_ui(
     path.unlink()
     assert installation.materialize("enriched_csv", partition=done.request_id).success
     assert path.read_bytes() == before
+
+
+def test_an_image_that_is_gone_keeps_its_url_and_the_csv_says_why(
+    installation: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = image_host.add("a.jpg", "b.jpg")
+    done = installation.process(csv_of(urls))
+    before = result_rows(installation, done.request_id)
+    del image_host.files["/a.jpg"]
+    monkeypatch.setenv("IMAGI_REUSE_FOR", "0")
+    again = installation.run(done.request_id)
+
+    assert (again.status, again.images_failed) == ("completed", 1)
+    after = result_rows(installation, done.request_id)
+    assert [row["Output Image Urls"] for row in after] == [row["Output Image Urls"] for row in before]
+    assert "404 Not Found" in after[0]["Image Errors"]
+    assert after[0]["Image Errors"].endswith("is kept.")
+    assert after[1]["Image Errors"] == ""
+    assert not materializations_of(installation, str(again.run_id), IMAGES)
+
+
+def test_every_run_of_a_request_tells_its_owner_and_when_it_came(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    manifest = RequestManifest("products.csv", owner="shop")
+    request_id = installation.upload(csv_of(image_host.add("a.jpg")), manifest)
+    first = installation.run(request_id, manifest)
+    installation.definitions.resolve_job_def("process_csv").execute_in_process(
+        instance=installation.instance, partition_key=request_id
+    )
+    again = request_status(installation.instance, request_id)
+    assert again
+    assert again.run_id != first.run_id
+    assert (again.owner, again.created, again.file) == ("shop", first.created, "products.csv")
 
 
 def test_materializing_a_request_that_was_never_uploaded_says_so(installation: Installation) -> None:

@@ -1,0 +1,60 @@
+"""Told when a request fails as a whole: one structured line in the log, and a POST to IMAGI_ALERT_URL."""
+
+import json
+import logging
+
+import dagster as dg
+
+from imagi_pipeline.core.errors import FetchError
+from imagi_pipeline.core.fetch import Fetcher
+from imagi_pipeline.core.request_status import (
+    ERROR_CODE_TAG,
+    ERROR_TAG,
+    FILE_TAG,
+    REQUEST_ID_TAG,
+    WILL_RETRY_TAG,
+)
+from imagi_pipeline.orchestration.jobs import process_csv
+from imagi_pipeline.orchestration.resources import ImagiResource
+from imagi_pipeline.settings import Settings
+
+SECONDS_TO_ANSWER = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@dg.run_failure_sensor(monitored_jobs=[process_csv], default_status=dg.DefaultSensorStatus.RUNNING)
+def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiResource) -> dg.SkipReason | None:
+    """Tell operators of a request that failed and that nothing will try again by itself.
+
+    An alert that its receiver does not take is in the log all the same, and the failure on the run.
+    """
+    run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
+    if run.tags.get(WILL_RETRY_TAG) == "true":
+        return dg.SkipReason(f"Run {run.run_id} is tried again by itself.")
+    alert = {
+        "event": "request_failed",
+        "request_id": run.tags.get(REQUEST_ID_TAG),
+        "file": run.tags.get(FILE_TAG),
+        "run_id": run.run_id,
+        "error_code": run.tags.get(ERROR_CODE_TAG) or "run_failed",
+        "error": run.tags.get(ERROR_TAG) or context.failure_event.message,
+    }
+    line = json.dumps(alert, ensure_ascii=False)
+    _log.error("%s", line)
+    settings = imagi.settings()
+    if settings.alert_url:
+        _post(settings, settings.alert_url, line)
+    return None
+
+
+def _post(settings: Settings, url: str, line: str) -> None:
+    quick = settings.model_copy(update={"download_deadline": SECONDS_TO_ANSWER})
+    try:
+        with Fetcher(quick) as fetcher:
+            answer = fetcher.post(url, line.encode(), {"Content-Type": "application/json"})
+    except FetchError as error:
+        _log.warning("The alert could not be sent: %s", error.message)
+        return
+    if not 200 <= answer.status < 300:
+        _log.warning("The alert was not taken: %s answered %d.", url, answer.status)

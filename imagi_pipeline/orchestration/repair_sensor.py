@@ -1,0 +1,156 @@
+"""Images that were repaired outside of a request's run, and the requests that are brought up to date by it.
+
+Whoever materializes images in the UI or launches a backfill of them repairs images, not the reports and
+enriched CSVs that say they failed. The sensor looks for runs of such a kind that have ended, not at
+materializations: those of the requests' own runs, nearly all, then cost nothing.
+"""
+
+import datetime
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+
+from imagi_pipeline.core.request_status import ONLY_FAILED_TAG, REQUEST_ID_TAG
+from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.upkeep import failed_images, has_failures
+from imagi_pipeline.orchestration.backfills import (
+    ENDED,
+    backfill_of,
+    is_under_way,
+    requests_in_flight,
+    runs_of_backfill,
+)
+from imagi_pipeline.orchestration.jobs import process_csv
+from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, requests_partitions_def
+from imagi_pipeline.orchestration.progress import request_tags
+from imagi_pipeline.orchestration.resources import ImagiResource
+
+SECONDS_TO_SETTLE = 5.0
+"""A run carries the time of its end, which may be written a moment later: what is younger has to wait."""
+
+MOST_RUNS_IN_A_LOOK = 200
+IMAGES_IN_A_QUERY = 100
+MOST_EVENTS = 1_000
+
+
+@dataclass
+class Cursor:
+    """How far the sensor has looked.
+
+    `since` is the time, in seconds since 1970, of the last ended run it saw. `repairs` has the newest run of
+    each backfill that is not looked at yet, by the backfill's id, and other runs by their own; `waiting` has
+    the run keys of requests that are run once the run that they have in flight has ended.
+    """
+
+    since: float = 0.0
+    repairs: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str | None) -> "Cursor":
+        """The cursor of the look before; at the first look one that has seen nothing."""
+        return cls(**json.loads(text)) if text else cls()
+
+    def __str__(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dg.sensor(job=process_csv, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=30)
+def repaired_images_sensor(
+    context: dg.SensorEvaluationContext, imagi: ImagiResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Run the requests again whose failed images were repaired by a run that was not theirs.
+
+    A backfill of images is looked at once it has ended, so that a request is run once, not for each of its
+    runs.
+    """
+    cursor = Cursor.read(context.cursor)
+    _note_repairs(context.instance, cursor)
+    if not (cursor.repairs or cursor.waiting):
+        context.update_cursor(str(cursor))
+        return dg.SkipReason("No image was repaired outside of a request.")
+    _find_requests(context.instance, imagi.store(), cursor)
+    requests = _take_ready(context.instance, imagi.store(), cursor)
+    skip_reason = None if requests else f"Waiting for the end of {[*cursor.repairs, *cursor.waiting]}."
+    if not requests and not cursor.repairs and not cursor.waiting:
+        skip_reason = "Images were repaired, but no request says that they failed."
+    return dg.SensorResult(run_requests=requests, cursor=str(cursor), skip_reason=skip_reason)
+
+
+def _note_repairs(instance: dg.DagsterInstance, cursor: Cursor) -> None:
+    """Note the runs of images that have ended since the last look."""
+    conditions = dg.RunsFilter(
+        job_name=IMPLICIT_ASSET_JOB_NAME,
+        statuses=list(ENDED),
+        updated_after=_utc(cursor.since),
+        updated_before=_utc(time.time() - SECONDS_TO_SETTLE),
+    )
+    records = instance.get_run_records(
+        conditions, limit=MOST_RUNS_IN_A_LOOK, order_by="update_timestamp", ascending=True
+    )
+    for record in records:
+        run = record.dagster_run
+        if _is_of_images(run):
+            cursor.repairs[backfill_of(run) or run.run_id] = run.run_id
+        cursor.since = record.update_timestamp.timestamp()
+
+
+def _is_of_images(run: dg.DagsterRun) -> bool:
+    # A run without a selection, as those in one process are, may be of any asset: its events tell.
+    return REQUEST_ID_TAG not in run.tags and COMPRESSED_IMAGE in (run.asset_selection or {COMPRESSED_IMAGE})
+
+
+def _find_requests(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> None:
+    """Turn the repairs that have ended into requests to run."""
+    over = {repair: run_id for repair, run_id in cursor.repairs.items() if not is_under_way(instance, repair)}
+    if not over:
+        return
+    living = instance.get_dynamic_partitions(str(requests_partitions_def.name))
+    for repair, run_id in over.items():
+        runs = runs_of_backfill(instance, repair) or instance.get_run_records(dg.RunsFilter([run_id]))
+        for request_id, keys in failed_images(store, living) if runs else ():  # they may be purged by now
+            if _is_any_repaired(instance, keys, runs):
+                # Its newest run, since a run of the backfill that is launched again later is another repair.
+                cursor.waiting.setdefault(request_id, f"{run_id}:{request_id}")
+        del cursor.repairs[repair]
+
+
+def _is_any_repaired(instance: dg.DagsterInstance, keys: Sequence[str], runs: Sequence[dg.RunRecord]) -> bool:
+    """Whether one of some images was materialized by one of some runs.
+
+    The events of these images are asked for, not those of the runs: reading 100,000 takes 40 seconds.
+    """
+    run_ids = {run.dagster_run.run_id for run in runs}
+    began = min(run.create_timestamp for run in runs).timestamp()
+    for start in range(0, len(keys), IMAGES_IN_A_QUERY):
+        some = dg.AssetRecordsFilter(
+            asset_key=COMPRESSED_IMAGE,
+            asset_partitions=list(keys[start : start + IMAGES_IN_A_QUERY]),
+            after_timestamp=began,
+        )
+        found = instance.fetch_materializations(some, limit=MOST_EVENTS).records
+        if any(record.run_id in run_ids for record in found):
+            return True
+    return False
+
+
+def _take_ready(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> list[dg.RunRequest]:
+    """The runs of the waiting requests that have none in flight; they wait no longer."""
+    in_flight = requests_in_flight(instance) if cursor.waiting else set()
+    ready = [request_id for request_id in cursor.waiting if request_id not in in_flight]
+    requests = []
+    for request_id in ready:
+        run_key = cursor.waiting.pop(request_id)
+        manifest = store.read_manifest(request_id)
+        if manifest and has_failures(store, request_id):  # the run that it waited for may have mended it
+            tags = {**request_tags(request_id, manifest), ONLY_FAILED_TAG: "true"}
+            requests.append(dg.RunRequest(run_key=run_key, partition_key=request_id, tags=tags))
+    return requests
+
+
+def _utc(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)

@@ -1,0 +1,136 @@
+"""The schedules that look after old work: each launches one Dagster backfill of the requests concerned.
+
+A schedule cannot return a backfill. It adds one to the instance, under an id made of its name and the
+scheduled time so that it is launched once, and says in the reason for which it "skips" what it launched, or
+why nothing.
+"""
+
+from collections.abc import Callable
+
+import dagster as dg
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG
+
+from imagi_pipeline.core.request_status import COMPLETED, ONLY_FAILED_TAG, SETTINGS_TAG
+from imagi_pipeline.core.upkeep import Plan, plan_recompression, plan_refresh, plan_retries
+from imagi_pipeline.orchestration.backfills import (
+    backfill_id,
+    is_launched,
+    launch_backfill,
+    past_runs,
+    requests_in_flight,
+)
+from imagi_pipeline.orchestration.jobs import process_csv
+from imagi_pipeline.orchestration.partitions import requests_partitions_def
+from imagi_pipeline.orchestration.resources import ImagiResource
+from imagi_pipeline.settings import Settings
+
+_settings = Settings()
+
+
+@dg.schedule(
+    job=process_csv,
+    cron_schedule=_settings.retry_cron,
+    execution_timezone=_settings.time_zone,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Tries the images again that failed for reasons that may pass, with growing distance.",
+)
+def retry_failed_images_schedule(
+    context: dg.ScheduleEvaluationContext, imagi: ImagiResource
+) -> dg.SkipReason:
+    """Launch a backfill of the requests with transient failures whose next try is due."""
+    settings, now = imagi.settings(), _now(context)
+
+    def plan() -> Plan:
+        living = _living(context)
+        recent = past_runs(context.instance, created_after=now - settings.retry_for)
+        return plan_retries(
+            imagi.store(),
+            [run for run in recent if run.request_id in living],
+            requests_in_flight(context.instance),
+            now,
+            first_delay=settings.retry_after,
+            patience=settings.retry_for,
+        )
+
+    return _backfill(
+        context, "retry_failed_images_schedule", "Re-try failed images", plan, {ONLY_FAILED_TAG: "true"}
+    )
+
+
+@dg.schedule(
+    job=process_csv,
+    cron_schedule=_settings.refresh_cron,
+    execution_timezone=_settings.time_zone,
+    description="Asks the hosts of images that were not checked for long whether they have changed.",
+)
+def refresh_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiResource) -> dg.SkipReason:
+    """Launch a backfill of the requests that refer to images not checked for long."""
+    settings = imagi.settings()
+    # A record younger than this is reused without asking its host.
+    before = _now(context) - max(settings.refresh_after, settings.reuse_for)
+
+    def plan() -> Plan:
+        lately = {
+            run.request_id
+            for run in past_runs(context.instance, created_after=before)
+            if run.status == COMPLETED and not run.only_failed
+        }
+        in_flight = requests_in_flight(context.instance)
+        return plan_refresh(imagi.store(), _living(context), in_flight, lately, before)
+
+    return _backfill(context, "refresh_images_schedule", "Refresh images", plan)
+
+
+@dg.schedule(
+    job=process_csv,
+    cron_schedule=_settings.recompress_cron,
+    execution_timezone=_settings.time_zone,
+    description="Compresses the images anew that were made with other settings than today's.",
+)
+def recompress_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiResource) -> dg.SkipReason:
+    """Launch a backfill of the requests that refer to images made with other settings than today's."""
+    fingerprint = imagi.settings().compression.fingerprint
+
+    def plan() -> Plan:
+        attempted: dict[str, float] = {}
+        for run in past_runs(context.instance, tags={SETTINGS_TAG: fingerprint}):
+            if run.status == COMPLETED:
+                attempted.setdefault(run.request_id, run.created)
+        in_flight = requests_in_flight(context.instance)
+        return plan_recompression(imagi.store(), _living(context), in_flight, attempted, fingerprint)
+
+    return _backfill(context, "recompress_images_schedule", "Compress with today's settings", plan)
+
+
+def _backfill(
+    context: dg.ScheduleEvaluationContext,
+    schedule: str,
+    title: str,
+    make_plan: Callable[[], Plan],
+    tags: dict[str, str] | None = None,
+) -> dg.SkipReason:
+    """Launch a backfill of what is planned, unless this tick did already; what was done."""
+    launch_id = backfill_id(schedule, context.scheduled_execution_time)
+    if is_launched(context.instance, launch_id):
+        return dg.SkipReason(f"Backfill {launch_id} was launched already.")
+    plan = make_plan()
+    if not plan.request_ids:
+        return dg.SkipReason(f"Nothing to do. {plan.reason}")
+    count = f"{len(plan.request_ids):,} request{'s' if len(plan.request_ids) > 1 else ''}"
+    launch_backfill(
+        context.instance,
+        launch_id,
+        plan.request_ids,
+        title=f"{title}: {count}",
+        description=f"Launched by {schedule}.",
+        tags={SCHEDULE_NAME_TAG: schedule, **(tags or {})},
+    )
+    return dg.SkipReason(f"Launched backfill {launch_id} of {count}. {plan.reason}")
+
+
+def _now(context: dg.ScheduleEvaluationContext) -> float:
+    return context.scheduled_execution_time.timestamp()
+
+
+def _living(context: dg.ScheduleEvaluationContext) -> list[str]:
+    return list(context.instance.get_dynamic_partitions(str(requests_partitions_def.name)))
