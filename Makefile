@@ -24,7 +24,7 @@ serve: install  ## start the page, the API and Dagster
 	$(BIN)/imagi serve
 
 test: install  ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

@@ -118,6 +118,7 @@ def run_chaos(chaos: Chaos) -> dict[str, Any]:
             ends = _wait_for_ends(service, list(uploads))
             _wait_until_quiet(service)
             figures = _check(service, host, uploads, ends)
+            _check_installation(service)
             figures |= {"kills": dict(killer.kills), "starts of the service": service.starts}
         finally:
             left = service.stop()
@@ -257,6 +258,18 @@ def _check(
         "images": len(host.asked),
         "images sent": sum(host.sent.values()),
     }
+
+
+def _check_installation(service: Service) -> None:
+    """`imagi doctor` finds nothing wrong but, at most, a warning."""
+    done = subprocess.run(
+        [sys.executable, "-m", "imagi_pipeline", "doctor", "--json"],
+        env=service.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def _check_result(service: Service, host: ImageHost, urls: list[str], end: dict[str, Any]) -> None:

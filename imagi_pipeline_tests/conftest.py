@@ -14,6 +14,13 @@ from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.service import WEBHOOK_SECRET, Service, running_service
 
 
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Tests of one module, and all that share the service, run in one process (`--dist loadgroup`)."""
+    for item in items:
+        group = "service" if "service" in item.fixturenames else item.module.__name__
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine reaches a test, and no test reaches the user's own installation."""

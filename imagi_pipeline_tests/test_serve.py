@@ -120,3 +120,25 @@ def test_a_request_that_fails_says_why_over_graphql(service: Service) -> None:
     done = service.finished(service.request_of("empty.csv"))
     assert (done.status, done.error_code) == ("failed", "empty_csv")
     assert done in service.client.recent_requests(100).requests
+
+
+def test_a_small_csv_does_not_wait_behind_the_large_ones(service: Service, image_host: ImageHost) -> None:
+    image_host.delay = 0.4
+    padding = "x" * 30_000
+    for number in range(4):
+        urls = image_host.add(*(f"large-{number}-{image}.jpg" for image in range(40)))
+        rows = "".join(f"{url},{padding}\n" for url in urls)
+        (service.storage / "landing" / f"large-{number}.csv").write_text(f"Images,note\n{rows}")
+    large = [service.request_of(f"large-{number}.csv") for number in range(4)]
+
+    def statuses() -> list[str]:
+        found = [service.status(request_id) for request_id in large]
+        return [status.status if status else "In queue" for status in found]
+
+    wait_for(lambda: statuses().count("processing") == 2)
+    service.drop("small.csv", image_host.add("small.jpg"))
+    done = service.finished(service.request_of("small.csv"))
+    assert done.status == "completed"
+    assert "In queue" in statuses()
+    for request_id in large:
+        assert service.finished(request_id).status == "completed"

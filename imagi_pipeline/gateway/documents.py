@@ -120,7 +120,7 @@ class Inspection(BaseModel):
 
 
 class Image(BaseModel):
-    """One image of a request; of a failed one most is null. Sizes are in bytes, sides in pixels."""
+    """One image of a request; a failed one may have an earlier copy. Sizes are in bytes, sides in pixels."""
 
     url: str
     key: str = Field(examples=["shoe-red-3f2a9c1b7d2e4f60"])
@@ -214,7 +214,7 @@ def image_document(row: Mapping[str, str], public_url: str) -> Image:
     return Image.model_validate(
         known
         | {
-            "output_url": None if failed else f"{public_url}/{shard(row['key'])}/{row['file']}",
+            "output_url": f"{public_url}/{shard(row['key'])}/{row['file']}" if row["file"] else None,
             "error": {"code": row["error_code"], "message": row["error"]} if failed else None,
         }
     )

@@ -5,9 +5,10 @@ import time
 import dagster as dg
 
 from imagi_pipeline.core.landing import LandedRequest, land_requests, noting, remove_landed
-from imagi_pipeline.core.request_status import CREATED_TAG, FILE_TAG, OWNER_TAG, REQUEST_ID_TAG
+from imagi_pipeline.core.request_status import CREATED_TAG, REQUEST_ID_TAG
 from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
+from imagi_pipeline.orchestration.progress import request_tags
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 MOST_LAUNCHED_AT_ONCE = 20
@@ -56,13 +57,7 @@ def _has_run(instance: dg.DagsterInstance, request_id: str) -> bool:
 
 
 def _run_request(request: LandedRequest) -> dg.RunRequest:
-    tags = {
-        REQUEST_ID_TAG: request.request_id,
-        FILE_TAG: request.manifest.name,
-        CREATED_TAG: str(request.manifest.created or time.time()),
-    }
-    if request.manifest.owner:
-        tags[OWNER_TAG] = request.manifest.owner
+    tags = {CREATED_TAG: str(time.time()), **request_tags(request.request_id, request.manifest)}
     if request.file.stat().st_size > BYTES_OF_A_LARGE_CSV:
         tags[SIZE_TAG] = LARGE
     return dg.RunRequest(run_key=request.request_id, partition_key=request.request_id, tags=tags)

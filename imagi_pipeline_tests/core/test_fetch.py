@@ -190,7 +190,9 @@ def test_a_non_authoritative_answer_is_an_image(server: MisbehavingServer, fetch
     [
         ("7", 7.0),
         ("0", 0.0),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3600.0),
+        pytest.param(
+            format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3600.0, id="in an hour"
+        ),
         (LAST_MODIFIED, 0.0),
         ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
         ("soon", None),
