@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,38 @@ def test_process_tells_a_person_what_was_saved_and_where(products: Path) -> None
     for words in ("3 of 3", "% saved", "gone.jpg: 127.0.0.1 answered 404", "enriched CSV", "Next:"):
         assert words in done.stdout
     assert "DEBUG" not in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with little space; only an administrator can make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_fails_the_request_with_the_reason_and_leaves_no_half_file(
+    small_disk: Path, tmp_path: Path, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGI_STORAGE", str(small_disk / "storage"))
+    path = tmp_path / "many.csv"
+    path.write_text("Image\n" + "\n".join(image_host.add(*(f"{number}.jpg" for number in range(30)))))
+    done = imagi("process", path, "--json")
+    answer = document(done)
+    assert (done.returncode, answer["status"], answer["error_code"]) == (1, "failed", "storage_failure")
+    assert "No space left on device" in answer["error"]
+    store = Store(str(small_disk / "storage"))
+    stored = [file for file in (small_disk / "storage" / "compressed").rglob("*") if file.is_file()]
+    assert not [file for file in stored if file.name.startswith(".")]
+    assert all(store.read_record(file.stem) for file in stored if file.suffix == ".json")
+
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    again = document(imagi("process", path, "--json"))
+    assert (again["status"], again["images_failed"]) == ("completed", 0)
 
 
 def test_the_output_folder_may_be_that_of_the_input(products: Path) -> None:
