@@ -17,7 +17,8 @@ from imagi_pipeline.supervisor import Program, Supervisor
 
 MODULE = "imagi_pipeline.definitions"
 LOCATION = "imagi_pipeline"
-CODE_SERVER = ("code-server", "start", "-m", MODULE)
+CODE_SERVER = ("api", "grpc", "-m", MODULE)
+"""Not `code-server start`: that stays up, and serves nothing, when the process behind it is killed."""
 LOOPBACK_FOR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compared
 QUIET = ("--log-level", "warning")
 

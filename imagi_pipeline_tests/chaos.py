@@ -160,7 +160,7 @@ def _name_of(pid: int) -> str:
         return "gone"
     names = {
         "codec_process": "codec",
-        "code-server": "code server",
+        "grpc": "code server",
         "dagster._daemon": "daemon",
         "dagster_webserver": "web server",
         "gateway": "gateway",

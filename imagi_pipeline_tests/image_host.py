@@ -76,14 +76,13 @@ class ImageHost:
                     host.asked[self.path] += 1
                     host._at_once += 1
                     host.most_at_once = max(host.most_at_once, host._at_once)
+                time.sleep(host.delay)
+                with host._lock:  # before the answer: who has it may ask again at once
+                    host._at_once -= 1
                 try:
-                    time.sleep(host.delay)
                     self._answer()
                 except OSError:
                     self.close_connection = True
-                finally:
-                    with host._lock:
-                        host._at_once -= 1
 
             def _answer(self) -> None:
                 body = host.files.get(self.path, b"")

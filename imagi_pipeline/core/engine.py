@@ -215,8 +215,10 @@ class _Work:
     def _attempt(self, download: Download, place: contextlib.ExitStack, memory: Lease) -> ImageResult:
         url, key = download.url, image_key(download.url)
         record = self._store.read_record(key)
+        if record and url in self._settled:
+            return ImageResult(url, key, "reused", record)
         current = record if record and record.settings == self._fingerprint else None
-        if current and (url in self._settled or self._is_fresh(current)):
+        if current and self._is_fresh(current):
             return ImageResult(url, key, "reused", current)
         source = self._fetch(download, current, memory)
         place.close()

@@ -170,7 +170,9 @@ def _urls_of(store: Store, request_id: str) -> list[str] | None:
         return []
     if manifest is None:
         return None
-    data = store.read_upload(request_id, manifest)
+    data = store.read(store.uploads / request_id / manifest.name)
+    if data is None:  # nor of a CSV that somebody removed
+        return []
     try:
         table = read_request(data, url_columns=manifest.url_columns, base_url=manifest.base_url)
     except ImagiError:  # and no run can do anything with this

@@ -60,6 +60,10 @@ class Finding:
 
 def check_storage(store: Store) -> list[Finding]:
     """Whether files can be written, read and removed in each folder that is there."""
+    if store.is_local and not store.root.exists():
+        message = f"{store.root} does not exist."
+        mend = "If it is new, `imagi serve` makes it; else mount its disk, or correct IMAGI_STORAGE."
+        return [Finding("storage", Level.WARNING, message, mend)]
     folders = [store.root, store.landing, *request_folders(store), store.compressed]
     if store.is_local:
         shards = [store.compressed / name for name in store.names(store.compressed)]
@@ -139,7 +143,8 @@ def check_uploads(store: Store, requests_with_runs: Collection[str], now: float)
         files = store.files(store.uploads / name)
         if not is_request_id(name) or not all(is_older(file, SECONDS_IN_LANDING, now) for file in files):
             continue
-        if MANIFEST not in {file.name for file in files} and name not in in_landing:
+        is_whole = len(files) > 1 and any(file.name == MANIFEST for file in files)
+        if not is_whole and name not in in_landing:
             halves.append(name)
         elif name not in requests_with_runs and name not in in_landing:
             lost.append(name)
@@ -250,7 +255,8 @@ def _stem(file: StoredFile) -> str:
 
 
 def _below_root(store: Store, file: StoredFile) -> str:
-    return file.path.partition(f"{store.root.path}/")[2]
+    # The path of a whole bucket ends with a slash, that of a folder does not.
+    return file.path.removeprefix(store.root.path).lstrip("/")
 
 
 def _count(things: Sequence[object], word: str) -> str:

@@ -75,7 +75,9 @@ def plan_retries(
         of_requests.setdefault(run.request_id, []).append(run)
     for request_id, of_request in of_requests.items():
         newest, tries = of_request[0], _tries(of_request, now - patience)
-        if newest.status == CANCELLED or not (newest.images_failed or newest.status == FAILED):
+        if newest.status == CANCELLED:
+            plan.others["cancelled"] += 1
+        elif not (newest.images_failed or newest.status == FAILED):
             plan.others["without failures"] += 1
         elif request_id in in_flight:
             plan.others[_IN_FLIGHT] += 1

@@ -75,7 +75,7 @@ def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) ->
     store, keys = imagi.store(), list(context.partition_keys)
     urls = image_urls(store, keys)
     failures = [f"{key}: no request names this image." for key in keys if key not in urls]
-    tag_start(context, len(urls))
+    tag_start(context, len(urls), imagi.settings().compression.fingerprint)
     results = _compress(context, imagi, list(urls.values()), report_all=True)
     failures += [f"{done.key}: {done.url}: {done.error.message}" for done in results if done.error]
     # A generator without an output: of a plain function Dagster would report all partitions once more.
@@ -95,7 +95,7 @@ def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterat
     store, request_id = imagi.store(), context.partition_key
     tag_request(context, request_id, _manifest(store, request_id))
     urls = tables.distinct_urls(_references(store, request_id))
-    tag_start(context, len(urls))
+    tag_start(context, len(urls), imagi.settings().compression.fingerprint)
     size = imagi.settings().chunk_size
     for start in range(0, len(urls), size):
         yield dg.DynamicOutput({"start": start, "urls": urls[start : start + size]}, mapping_key=str(start))
@@ -126,7 +126,7 @@ def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: l
     data = tables.join_csv([chunk["report"] for chunk in chunks])
     store.write(store.report(request_id), data)
     report = tables.from_csv(data)
-    tag_end(context, tables.summarize(report), imagi.settings().compression.fingerprint)
+    tag_end(context, tables.summarize(report))
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
     context.add_output_metadata(metadata.of_report(report, pairs))
     _remove_work(context, store, request_id)

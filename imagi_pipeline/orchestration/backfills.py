@@ -23,7 +23,6 @@ import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
-    BulkActionsFilter,
     BulkActionStatus,
     PartitionBackfill,
 )
@@ -49,6 +48,7 @@ from imagi_pipeline.core.request_status import (
     WILL_RETRY_TAG,
 )
 from imagi_pipeline.core.upkeep import PastRun
+from imagi_pipeline.orchestration.run_history import partitions_under_way
 from imagi_pipeline.orchestration.sensors import LARGE, SIZE_TAG, landing_folder_sensor
 
 ENDED = {
@@ -137,9 +137,7 @@ def requests_in_flight(instance: dg.DagsterInstance) -> set[str]:
     for record in _run_records(instance, _to_be_retried()):
         if AUTO_RETRY_RUN_ID_TAG not in record.dagster_run.tags:
             found |= _requests_of(record.dagster_run)
-    for backfill in instance.get_backfills(BulkActionsFilter(statuses=_UNDER_WAY, job_name=JOB_NAME)):
-        found.update(backfill.partition_names or ())
-    return found
+    return found | partitions_under_way(instance)[0]
 
 
 def past_runs(

@@ -76,12 +76,16 @@ def tag_found(context: Context, rows: int, problems: int) -> None:
     _tag(context, {ROWS_TAG: rows, PROBLEMS_TAG: problems})
 
 
-def tag_start(context: Context, images: int) -> None:
-    """Start counting at nothing: a re-tried run comes with the tags of the run before it."""
-    _tag(context, {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0})
+def tag_start(context: Context, images: int, settings: str) -> None:
+    """Start counting at nothing: a re-tried run comes with the tags of the run before it.
+
+    `settings` is the fingerprint of those that images are made with.
+    """
+    start = {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0}
+    _tag(context, {**start, SETTINGS_TAG: settings})
 
 
-def tag_end(context: Context, summary: ReportSummary, settings: str) -> None:
+def tag_end(context: Context, summary: ReportSummary) -> None:
     """The final figures, exact also when chunks ran side by side and wrote over each other's.
 
     `settings` is the fingerprint of those that the images were compressed with.
@@ -94,7 +98,6 @@ def tag_end(context: Context, summary: ReportSummary, settings: str) -> None:
             IMAGES_FAILED_TAG: summary.failed,
             BYTES_BEFORE_TAG: summary.bytes_before,
             BYTES_AFTER_TAG: summary.bytes_after,
-            SETTINGS_TAG: settings,
         },
     )
 

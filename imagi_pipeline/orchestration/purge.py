@@ -34,8 +34,7 @@ from imagi_pipeline.core.retention import (
     unfinished_files,
     work_folders,
 )
-from imagi_pipeline.core.store import Store, StoredFile, is_request_id, remove_if_empty
-from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, uploaded_csv
+from imagi_pipeline.core.store import Store, StoredFile, is_image_key, is_request_id, remove_if_empty
 from imagi_pipeline.orchestration.jobs import console_log_level
 from imagi_pipeline.orchestration.metadata import MOST_ROWS
 from imagi_pipeline.orchestration.partitions import (
@@ -47,10 +46,13 @@ from imagi_pipeline.orchestration.progress import failure
 from imagi_pipeline.orchestration.resources import ImagiResource
 from imagi_pipeline.orchestration.run_history import (
     IN_FLIGHT,
+    OUR_ASSETS,
     delete_backfills,
     delete_run,
     forget_images,
+    forget_superseded,
     newest_image_events,
+    partition_of_run,
     partitions_under_way,
     request_of_run,
     run_records,
@@ -59,8 +61,6 @@ from imagi_pipeline.settings import Settings, variable
 
 PURGE_JOB = "purge"
 KEPT_FOR_EVER = f"{variable('retention_days')} is not set: everything is kept."
-
-_ASSETS = [uploaded_csv.key, COMPRESSED_IMAGE, COMPRESSION_REPORT, enriched_csv.key]
 
 
 @dataclass
@@ -111,6 +111,7 @@ class Purged:
 class _Run:
     run_id: str
     request_id: str | None
+    is_upkeep: bool
     created: float
     ended: float | None
 
@@ -211,7 +212,7 @@ class Purge:
         self._purge_images()
         if not self._purged.dry_run:
             # It is kept up to date for what is new only.
-            self._instance.wipe_asset_cached_status(_ASSETS)
+            self._instance.wipe_asset_cached_status(list(OUR_ASSETS))
         return self._purged
 
     # -- requests
@@ -263,13 +264,14 @@ class Purge:
     # -- history
 
     def _purge_history(self, runs: Iterable[_Run], spared: frozenset[int]) -> None:
-        """Runs that are no request's, such as backfills of images and earlier purges, and backfills."""
+        """Backfills of images and earlier purges; other projects' runs are none of our business."""
         before = self._now - self._retention
-        old = [run for run in runs if run.request_id is None and run.ended and run.ended < before]
+        old = [run for run in runs if run.is_upkeep and run.ended and run.ended < before]
         if self._purged.dry_run:
             self._purged.runs += len(old)
             return
         self._delete_runs(old, spared)
+        forget_superseded(self._instance, newest_image_events(self._instance))
         self._purged.backfills = delete_backfills(self._instance, before)
 
     def _delete_runs(self, runs: Sequence[_Run], spared: frozenset[int]) -> None:
@@ -344,7 +346,10 @@ def _facts_of_run(record: dg.RunRecord) -> _Run:
     ended = None
     if run.is_finished:
         ended = record.end_time or record.update_timestamp.timestamp()
-    return _Run(run.run_id, request_of_run(run), created, ended)
+    request_id = request_of_run(run)
+    of_images = COMPRESSED_IMAGE in (run.asset_selection or ()) or is_image_key(partition_of_run(run))
+    is_upkeep = request_id is None and (run.job_name == PURGE_JOB or of_images)
+    return _Run(run.run_id, request_id, is_upkeep, created, ended)
 
 
 def _by_request(runs: Iterable[_Run]) -> dict[str, list[_Run]]:

@@ -14,6 +14,7 @@ Relied on, of Dagster's internals (1.13.27), and tried in the tests:
 * `SqliteEventLogStorage`: the index shard has the events of assets and the changes of runs' status, a file
   for each run has all of its events;
 * `SqlEventLogStorage.get_latest_storage_id_by_partition` and `delete_dynamic_partition`;
+* `PartitionBackfill` and the name of a job's partition set, which tell whose a backfill is;
 * `SqlRunStorage.delete_run`, and its tables `bulk_actions` and `backfill_tags`;
 * `LegacyEventLogStorage` and `LegacyRunStorage`: how an instance wraps what `storage:` in dagster.yaml names;
 * `AssetBackfillData.target_subset`.
@@ -33,7 +34,9 @@ from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
     BulkActionsFilter,
     BulkActionStatus,
+    PartitionBackfill,
 )
+from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import (
@@ -45,9 +48,18 @@ from dagster._core.storage.legacy_storage import LegacyEventLogStorage, LegacyRu
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import BackfillTagsTable, BulkActionsTable
 
-from imagi_pipeline.core.request_status import REQUEST_ID_TAG
+from imagi_pipeline.core.request_status import JOB_NAME, REQUEST_ID_TAG
 from imagi_pipeline.core.store import is_request_id
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, images_partitions_def
+
+OUR_ASSETS = frozenset(
+    {
+        dg.AssetKey("uploaded_csv"),
+        COMPRESSED_IMAGE,
+        dg.AssetKey("compression_report"),
+        dg.AssetKey("enriched_csv"),
+    }
+)
 
 IN_FLIGHT = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
 
@@ -68,8 +80,16 @@ def run_records(instance: dg.DagsterInstance, filters: dg.RunsFilter | None = No
 
 def request_of_run(run: dg.DagsterRun) -> str | None:
     """The request that a run works on; None for a run of images, a purge and the like."""
-    partition = run.tags.get(_PARTITION_TAG, "")  # all that a run has which died before its first step
-    return run.tags.get(REQUEST_ID_TAG) or (partition if is_request_id(partition) else None)
+    if REQUEST_ID_TAG in run.tags:
+        return run.tags[REQUEST_ID_TAG]
+    partition = partition_of_run(run)  # all that a run has which died before its first step
+    is_ours = run.job_name == JOB_NAME or bool(OUR_ASSETS & (run.asset_selection or frozenset()))
+    return partition if is_ours and is_request_id(partition) else None
+
+
+def partition_of_run(run: dg.DagsterRun) -> str:
+    """The partition of a run, empty if it has none."""
+    return run.tags.get(_PARTITION_TAG, "")
 
 
 def partitions_under_way(instance: dg.DagsterInstance) -> tuple[set[str], bool]:
@@ -140,22 +160,41 @@ def forget_images(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
             )
 
 
+def forget_superseded(instance: dg.DagsterInstance, newest: Collection[int]) -> None:
+    """Delete the events that `delete_run` once spared and that newer ones of their images have replaced."""
+    with _event_log(instance).index_transaction() as connection:
+        events = connection.execute(
+            sa.select(SqlEventLogStorageTable.c.id, SqlEventLogStorageTable.c.run_id).where(
+                SqlEventLogStorageTable.c.asset_key == COMPRESSED_IMAGE.to_string(),
+                SqlEventLogStorageTable.c.dagster_event_type.in_(kind.value for kind in ASSET_EVENTS),
+            )
+        )
+        replaced = [event for event in events if event.id not in newest]
+        runs = {record.dagster_run.run_id for record in run_records(instance)} if replaced else set()
+        _delete_events(connection, [event.id for event in replaced if event.run_id not in runs])
+
+
 def delete_backfills(instance: dg.DagsterInstance, before: float) -> int:
-    """Delete the records of finished backfills that were launched before a time; how many there were."""
+    """Delete the records of our finished backfills that were launched before a time; how many there were."""
     storage = instance.run_storage
     if isinstance(storage, LegacyRunStorage):
         storage = storage._storage.run_storage
     assert isinstance(storage, SqlRunStorage)
-    old = sa.select(BulkActionsTable.c.key).where(
-        BulkActionsTable.c.timestamp < datetime.fromtimestamp(before, UTC).replace(tzinfo=None),
-        BulkActionsTable.c.status.in_([status.value for status in BULK_ACTION_TERMINAL_STATUSES]),
+    old = BulkActionsFilter(
+        statuses=list(BULK_ACTION_TERMINAL_STATUSES), created_before=datetime.fromtimestamp(before, UTC)
     )
+    keys = [backfill.backfill_id for backfill in instance.get_backfills(filters=old) if _is_ours(backfill)]
     with storage.connect() as connection:
-        keys = [row.key for row in connection.execute(old)]
         for some in _portions(keys):
             connection.execute(BackfillTagsTable.delete().where(BackfillTagsTable.c.backfill_id.in_(some)))
             connection.execute(BulkActionsTable.delete().where(BulkActionsTable.c.key.in_(some)))
     return len(keys)
+
+
+def _is_ours(backfill: PartitionBackfill) -> bool:
+    if backfill.partition_set_origin:
+        return backfill.partition_set_name == partition_set_snap_name_for_job_name(JOB_NAME)
+    return bool(OUR_ASSETS & set(backfill.asset_selection or ()))
 
 
 def _delete_events(connection: sa.Connection, event_ids: Sequence[int]) -> None:

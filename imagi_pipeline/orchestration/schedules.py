@@ -10,7 +10,7 @@ from collections.abc import Callable
 import dagster as dg
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 
-from imagi_pipeline.core.request_status import COMPLETED, ONLY_FAILED_TAG, SETTINGS_TAG
+from imagi_pipeline.core.request_status import CANCELLED, ONLY_FAILED_TAG, SETTINGS_TAG
 from imagi_pipeline.core.upkeep import Plan, plan_recompression, plan_refresh, plan_retries
 from imagi_pipeline.orchestration.backfills import (
     backfill_id,
@@ -73,7 +73,7 @@ def refresh_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiR
         lately = {
             run.request_id
             for run in past_runs(context.instance, created_after=before)
-            if run.status == COMPLETED and not run.only_failed
+            if run.status != CANCELLED and not run.only_failed
         }
         in_flight = requests_in_flight(context.instance)
         return plan_refresh(imagi.store(), _living(context), in_flight, lately, before)
@@ -94,7 +94,7 @@ def recompress_images_schedule(context: dg.ScheduleEvaluationContext, imagi: Ima
     def plan() -> Plan:
         attempted: dict[str, float] = {}
         for run in past_runs(context.instance, tags={SETTINGS_TAG: fingerprint}):
-            if run.status == COMPLETED:
+            if run.status != CANCELLED and not run.only_failed:
                 attempted.setdefault(run.request_id, run.created)
         in_flight = requests_in_flight(context.instance)
         return plan_recompression(imagi.store(), _living(context), in_flight, attempted, fingerprint)
@@ -132,5 +132,5 @@ def _now(context: dg.ScheduleEvaluationContext) -> float:
     return context.scheduled_execution_time.timestamp()
 
 
-def _living(context: dg.ScheduleEvaluationContext) -> list[str]:
-    return list(context.instance.get_dynamic_partitions(str(requests_partitions_def.name)))
+def _living(context: dg.ScheduleEvaluationContext) -> set[str]:
+    return set(context.instance.get_dynamic_partitions(str(requests_partitions_def.name)))

@@ -240,6 +240,7 @@ def backfill(backfill_id: str = "abcdefgh", **fields: Any) -> PartitionBackfill:
         from_failure=False,
         tags={"imagi/test": "1"},
         backfill_timestamp=time.time(),
+        asset_selection=[COMPRESSED_IMAGE],
         **fields,
     )
 
