@@ -2,7 +2,8 @@
 
 The way of a request, and where each step lives::
 
-    landing/products.csv          a person or a program drops a CSV      core/store.py
+    POST /imagi-process/upload_csv/  or a CSV dropped by hand            gateway/uploads.py
+      -> landing/                 where both lie, complete               core/landing.py
       -> landing_folder_sensor    claims it, one run per request         orchestration/sensors.py
       -> uploaded_csv             finds every image reference            core/csv_table.py
       -> compression_report       fetches and compresses each image      core/engine.py
