@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Many tests wait for Dagster's daemon: one process more than there are cores keeps them busy.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 INSTALLED := .venv/installed
 
 help:  ## list the commands
@@ -24,7 +26,7 @@ serve: install  ## start the page, the API and Dagster
 	$(BIN)/imagi serve
 
 test: install  ## run the whole test suite
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not endurance"
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup -m "not endurance"
 
 endurance: install  ## run the tests that take minutes: processes killed at random, schedules by a real daemon
 	$(BIN)/python -m pytest -m endurance

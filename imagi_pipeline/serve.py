@@ -17,7 +17,8 @@ from imagi_pipeline.supervisor import Program, Supervisor
 
 MODULE = "imagi_pipeline.definitions"
 LOCATION = "imagi_pipeline"
-CODE_SERVER = ("api", "grpc", "-m", MODULE)
+CODE_SERVER = "imagi_pipeline.orchestration.code_server"
+SERVE_CODE = ("api", "grpc", "-m", MODULE, "--location-name", LOCATION)
 """Not `code-server start`: that stays up, and serves nothing, when the process behind it is killed."""
 LOOPBACK_FOR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compared
 QUIET = ("--log-level", "warning")
@@ -70,7 +71,7 @@ def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
         programs = [
             Program(
                 "code server",
-                _module("dagster", *CODE_SERVER, "-s", str(code_socket), "--location-name", LOCATION, *QUIET),
+                _module(CODE_SERVER, *SERVE_CODE, "-s", str(code_socket), *QUIET),
                 code_socket.exists,
             ),
             Program("daemon", _module("dagster._daemon", "run", "-w", str(workspace), *QUIET)),

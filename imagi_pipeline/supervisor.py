@@ -69,7 +69,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,  # standard output is for what the supervisor itself says
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the supervisor has no other thread
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - the supervisor has no other thread
         )
         while not program.is_ready() and not self._stopping.wait(SECONDS_BETWEEN_LOOKS):
             self._check()
@@ -91,10 +91,10 @@ class Supervisor:
             process.wait()
 
 
-def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the supervisor dies, also by SIGKILL: prctl(2), Linux only."""
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Have the kernel send a signal when the parent dies, also by SIGKILL: prctl(2), Linux only."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:

@@ -6,11 +6,12 @@ import contextlib
 import threading
 from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from standardwebhooks import Webhook
+
+from imagi_pipeline_tests.threaded_server import ThreadedServer
 
 HANGS, DRIPS, HANGS_UP, ENDLESS = -1, -2, -3, -4
 """In place of a status: no answer, a header without end, a closed connection, a body without end."""
@@ -35,7 +36,7 @@ class Message:
         return Webhook(secret).verify(self.body, self.headers)
 
 
-class CallbackReceiver:
+class CallbackReceiver(ThreadedServer):
     """Answers 200, or first the statuses in `answers` of the path; `headers` go with every answer."""
 
     def __init__(self) -> None:
@@ -44,29 +45,7 @@ class CallbackReceiver:
         self.answers: dict[str, list[int]] = {}
         self.headers: dict[str, str] = {}
         self.got_one = threading.Condition()
-        self.stopping = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def port(self) -> int:
-        return self._server.server_port
+        super().__init__(partial(_Handler, self))
 
     def url(self, path: str = "/hook", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"

@@ -7,11 +7,12 @@ import io
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from PIL import Image
+
+from imagi_pipeline_tests.threaded_server import ThreadedServer
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (320, 240), quality: int = 95) -> bytes:
@@ -24,7 +25,7 @@ def jpeg(seed: int = 0, size: tuple[int, int] = (320, 240), quality: int = 95) -
     return buffer.getvalue()
 
 
-class ImageHost:
+class ImageHost(ThreadedServer):
     """Serves `files` by path; a path in `failures` answers with its statuses first, one for each request."""
 
     def __init__(self, port: int = 0) -> None:
@@ -36,27 +37,11 @@ class ImageHost:
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self._handler(), port)
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://127.0.0.1:{self.port}"
 
     def add(self, *names: str) -> list[str]:
         """Serve a JPEG of its own for each name; their URLs."""

@@ -6,16 +6,16 @@ import gzip
 import socket
 import ssl
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Callable
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from imagi_pipeline_tests.threaded_server import ThreadedServer
 
 ETAG = '"version-1"'
 LAST_MODIFIED = "Wed, 21 Oct 2015 07:28:00 GMT"
@@ -27,7 +27,7 @@ def body_of(size: int) -> bytes:
     return bytes(range(256)) * (size // 256) + bytes(range(size % 256))
 
 
-class MisbehavingServer:
+class MisbehavingServer(ThreadedServer):
     """Serves `_Handler`'s paths on 127.0.0.1 while it is entered; over TLS when it gets a certificate.
 
     `requests` holds the path and header of every request, `connections` the client's end of each connection.
@@ -36,40 +36,18 @@ class MisbehavingServer:
     def __init__(self, certificate: Path | None = None, key: Path | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.connections: set[tuple[str, int]] = set()
-        self.stopping = threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self._http.daemon_threads = True
+        super().__init__(partial(_Handler, self))
         self._scheme = "http"
         if certificate:
             self._scheme = "https"
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
-            self._http.socket = context.wrap_socket(
-                self._http.socket, server_side=True, do_handshake_on_connect=False
+            self.http.socket = context.wrap_socket(
+                self.http.socket, server_side=True, do_handshake_on_connect=False
             )
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
-
-    @property
-    def port(self) -> int:
-        return self._http.server_port
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"{self._scheme}://{host}:{self.port}{path}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stopping.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,6 +8,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 import requests
 
 from imagi_pipeline.core.request_status import RequestStatus
@@ -64,30 +65,38 @@ def test_a_failed_image_is_tried_again_alone_once_its_host_is_repaired(
     assert image_host.asked["/good.jpg"] == 1
 
 
+@pytest.mark.parametrize("victim", ["run", "fork server"])
 def test_a_run_whose_process_is_killed_is_done_again_and_fetches_only_the_rest(
-    service: Service, image_host: ImageHost
+    service: Service, image_host: ImageHost, victim: str
 ) -> None:
     image_host.delay = 0.25
-    urls = image_host.add(*(f"{number}.jpg" for number in range(120)))
-    service.drop("killed.csv", urls)
-    request_id = service.request_of("killed.csv")
+    urls = image_host.add(*(f"{number}.jpg" for number in range(60)))
+    service.drop(f"killed-{victim}.csv", urls)
+    request_id = service.request_of(f"killed-{victim}.csv")
 
     def half_way() -> RequestStatus | None:
         found = service.status(request_id)
-        return found if found and found.images_done >= 30 else None
+        return found if found and found.images_done >= 20 else None
 
     first = wait_for(half_way)
     (worker,) = holders_of_run_lock(str(first.run_id))
-    os.kill(worker, signal.SIGKILL)
+    parent = parent_of(worker)
+    assert "multiprocessing.forkserver" in Path(f"/proc/{parent}/cmdline").read_text()
+    os.kill(worker if victim == "run" else parent, signal.SIGKILL)
+    wait_for(lambda: worker not in holders_of_run_lock(str(first.run_id)), seconds=5)
 
     def second_run() -> RequestStatus | None:
         found = service.status(request_id)
         return found if found and found.run_id != first.run_id and found.is_finished else None
 
     done = wait_for(second_run)
-    assert (done.status, done.images_total, done.images_failed) == ("completed", 120, 0)
+    assert (done.status, done.images_total, done.images_failed) == ("completed", 60, 0)
     again = [path for path, times in image_host.sent.items() if times > 1]
     assert len(again) <= 4  # those that were under way when it was killed
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()[1])
 
 
 def holders_of_run_lock(run_id: str) -> set[int]:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from upath import UPath
 
@@ -117,10 +117,9 @@ def check_landing(store: Store, now: float) -> list[Finding]:
     files = store.files(store.landing)
     ours = tuple(f"{folder.path}" for folder in landing_leftovers(store, now))
     files = [file for file in files if not file.path.startswith(ours)] if ours else files
-    waiting = [
-        file for file in files if not is_ignored(file.name) and is_older(file, SECONDS_IN_LANDING, now)
-    ]
-    ignored = [file for file in files if is_ignored(file.name) and is_older(file, SECONDS_OF_A_DAY, now)]
+    left_alone = [file for file in files if _is_left_alone(file)]
+    ignored = [file for file in left_alone if is_older(file, SECONDS_OF_A_DAY, now)]
+    waiting = [file for file in files if file not in left_alone and is_older(file, SECONDS_IN_LANDING, now)]
     findings = []
     if waiting:
         message = f"{_count(waiting, 'file')} not taken for more than 10 minutes: {_names(waiting)}."
@@ -133,6 +132,11 @@ def check_landing(store: Store, now: float) -> list[Finding]:
         mend = "Rename them if they are whole, else remove them."
         findings.append(Finding("landing", Level.WARNING, message, mend))
     return findings or [Finding("landing", Level.OK, "Nothing is stuck in the landing folder.")]
+
+
+def _is_left_alone(file: StoredFile) -> bool:
+    """Whether the sensor takes a file for unfinished; in the folder of a request it takes any."""
+    return is_ignored(file.name) and not is_request_id(PurePath(file.path).parent.name)
 
 
 def check_uploads(store: Store, requests_with_runs: Collection[str], now: float) -> list[Finding]:

@@ -10,7 +10,6 @@ Relied on, of Dagster's internals (1.13.27), and tried in the tests with a real 
   (`partition_set_snap_name_for_job_name`); an id has at most 32 characters and is unique in the run storage;
 * `RemotePartitionSetOrigin`: where the code is. Dagster does not tell a schedule where it is loaded from, so
   that is read from the state that the daemon keeps of the landing folder's sensor (`InstigatorState`);
-* `instance.get_backfills(BulkActionsFilter(...))`: the backfills of which runs are still to come;
 * `dagster/will_retry` and `dagster/auto_retry_run_id`: the tags of a failed run that run retries are about to
   launch again, and have launched again.
 """
@@ -29,7 +28,6 @@ from dagster._core.execution.backfill import (
 from dagster._core.remote_origin import RemotePartitionSetOrigin, RemoteRepositoryOrigin
 from dagster._core.remote_representation.external_data import partition_set_snap_name_for_job_name
 from dagster._core.scheduler.instigation import SensorInstigatorData
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
@@ -48,7 +46,7 @@ from imagi_pipeline.core.request_status import (
     WILL_RETRY_TAG,
 )
 from imagi_pipeline.core.upkeep import PastRun
-from imagi_pipeline.orchestration.run_history import partitions_under_way
+from imagi_pipeline.orchestration.run_history import IN_FLIGHT, partitions_under_way, run_records
 from imagi_pipeline.orchestration.sensors import LARGE, SIZE_TAG, landing_folder_sensor
 
 ENDED = {
@@ -62,10 +60,6 @@ NOT_URGENT = {PRIORITY_TAG: "-10", SIZE_TAG: LARGE}
 
 TIME_TO_RETRY = datetime.timedelta(hours=1)
 """Run retries that did not come within this time will not come any more."""
-
-RUNS_AT_ONCE = 500
-
-_UNDER_WAY = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
 
 
 def backfill_id(name: str, scheduled: datetime.datetime) -> str:
@@ -116,7 +110,7 @@ def is_launched(instance: dg.DagsterInstance, backfill_id: str) -> bool:
 def is_under_way(instance: dg.DagsterInstance, backfill_id: str) -> bool:
     """Whether runs of a backfill are still to come or to end."""
     backfill = instance.get_backfill(backfill_id)
-    return backfill is not None and backfill.status in _UNDER_WAY
+    return backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES
 
 
 def runs_of_backfill(instance: dg.DagsterInstance, backfill_id: str) -> Sequence[dg.RunRecord]:
@@ -132,9 +126,9 @@ def backfill_of(run: dg.DagsterRun) -> str | None:
 def requests_in_flight(instance: dg.DagsterInstance) -> set[str]:
     """The requests with a run, of the job or of one of its assets, that has not ended or is still to come."""
     found: set[str] = set()
-    for record in _run_records(instance, dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+    for record in run_records(instance, dg.RunsFilter(statuses=IN_FLIGHT)):
         found |= _requests_of(record.dagster_run)
-    for record in _run_records(instance, _to_be_retried()):
+    for record in run_records(instance, _to_be_retried()):
         if AUTO_RETRY_RUN_ID_TAG not in record.dagster_run.tags:
             found |= _requests_of(record.dagster_run)
     return found | partitions_under_way(instance)[0]
@@ -148,7 +142,7 @@ def past_runs(
     conditions = dg.RunsFilter(
         job_name=JOB_NAME, statuses=list(ENDED), created_after=since, tags=dict(tags or {})
     )
-    for record in _run_records(instance, conditions):
+    for record in run_records(instance, conditions):
         run = record.dagster_run
         if REQUEST_ID_TAG in run.tags:
             yield PastRun(
@@ -159,16 +153,6 @@ def past_runs(
                 created=record.create_timestamp.timestamp(),
                 ended=record.end_time or record.update_timestamp.timestamp(),
             )
-
-
-def _run_records(instance: dg.DagsterInstance, conditions: dg.RunsFilter) -> Iterator[dg.RunRecord]:
-    cursor = None
-    while True:
-        page = instance.get_run_records(conditions, limit=RUNS_AT_ONCE, cursor=cursor)
-        yield from page
-        if len(page) < RUNS_AT_ONCE:
-            return
-        cursor = page[-1].dagster_run.run_id
 
 
 def _to_be_retried() -> dg.RunsFilter:

@@ -130,23 +130,6 @@ def test_a_raw_csv_body_is_taken_as_well(service: Service, image_host: ImageHost
 
 
 @pytest.mark.parametrize(
-    ("name", "kept"),
-    [
-        ("../../etc/passwd.csv", "passwd.csv"),
-        ("..\\..\\boot.csv", "boot.csv"),
-        ("商品目录.csv", "商品目录.csv"),
-        ("request.json", "upload.csv"),
-        ("a:b?.csv", "a_b_.csv"),
-    ],
-)
-def test_a_file_name_cannot_escape_and_is_kept_in_any_script(
-    service: Service, image_host: ImageHost, name: str, kept: str
-) -> None:
-    request_id = accepted(service, csv_of(*image_host.add("name.jpg")), name)
-    assert status(service, request_id)["file"] == kept
-
-
-@pytest.mark.parametrize(
     ("content", "code", "row"),
     [
         (b"", "empty_csv", None),

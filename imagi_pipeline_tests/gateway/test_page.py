@@ -331,8 +331,12 @@ def test_a_source_that_is_gone_leaves_a_message(open_page: OpenPage, finished: s
     body = host.files.pop("/green.jpg")
     try:
         page = open_page(f"#/requests/{finished}", answers=[502])
-        note = page.locator(".image", has_text="green.jpg").locator(".image-note")
-        page.locator("#images").scroll_into_view_if_needed()
+        expect(page.locator("#images-list > li")).to_have_count(4)
+        card = page.locator(".image", has_text="green.jpg")
+        note = card.locator(".image-note")
+        # What is above may still grow and push it out of sight again.
+        expect(page.locator("#histogram-hint")).to_be_visible()
+        card.scroll_into_view_if_needed()
         expect(note).to_contain_text("No source image to compare: 127.0.0.1 answered 404")
     finally:
         host.files["/green.jpg"] = body
@@ -497,6 +501,7 @@ def test_the_token_is_asked_for_once_and_used_for_everything(
         page.get_by_role("link", name="New request").click()
         choose(page, "again.csv", table(["https://shop.example/1.jpg"]))
         expect(page.locator("#send")).to_be_enabled()
+        page.close()  # it would go on asking a gateway that is gone
 
 
 def test_without_the_token_the_page_says_so_and_asks_again(
@@ -510,3 +515,4 @@ def test_without_the_token_the_page_says_so_and_asks_again(
         page.get_by_label("Token", exact=True).fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.locator("#request-title")).to_have_text("shoes.csv")
+        page.close()

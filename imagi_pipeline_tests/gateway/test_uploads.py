@@ -63,6 +63,25 @@ def test_a_form_whose_file_is_too_large_is_refused(limited: str) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("../../etc/passwd.csv", "passwd.csv"),
+        ("..\\..\\boot.csv", "boot.csv"),
+        ("商品目录.csv", "商品目录.csv"),
+        ("request.json", "upload.csv"),
+        ("a:b?.csv", "a_b_.csv"),
+    ],
+)
+def test_a_file_name_cannot_escape_and_is_kept_in_any_script(
+    limited: str, store: Store, name: str, kept: str
+) -> None:
+    answer = requests.post(limited + UPLOAD, files={"file": (name, csv_of_size(100))}, timeout=10)
+    assert answer.status_code == 202
+    request_id = answer.json()["request_id"]
+    assert {path.name for path in (store.landing / request_id).iterdir()} == {"request.json", kept}
+
+
 def test_a_connection_that_breaks_in_the_middle_leaves_nothing(limited: str, store: Store) -> None:
     def broken() -> Iterator[bytes]:
         yield csv_of_size(5000)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from imagi_pipeline.core.landing import publish
 from imagi_pipeline.core.request_status import CREATED_TAG
 from imagi_pipeline.core.store import RequestManifest, Store, image_key
 from imagi_pipeline.orchestration import purge as purge_module
+from imagi_pipeline.orchestration.instance import open_instance
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE
 from imagi_pipeline.orchestration.purge import (
     Purge,
@@ -429,34 +432,59 @@ STEPS: list[tuple[Callable[[], Any], str, int]] = [
 ]
 
 
+@dataclass
+class Prepared:
+    """The folder of an installation with two old requests and a young one that shares an image with them."""
+
+    folder: Path
+    living: str
+    images: set[str]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch, ImageHost() as host:
+        patch.setenv("IMAGI_STORAGE", str(folder / "storage"))
+        patch.setenv("DAGSTER_HOME", str(folder / "dagster_home"))
+        patch.setenv("IMAGI_ALLOWED_NETWORKS", "127.0.0.0/8")
+        first, second, shared, new = host.add("first.jpg", "second.jpg", "shared.jpg", "new.jpg")
+        with open_instance() as instance:
+            installation = Installation(instance, Store(str(folder / "storage")))
+            hand_in(installation, [first, shared], days_ago=50)
+            hand_in(installation, [second, shared], days_ago=40)
+            living = hand_in(installation, [shared, new])
+        yield Prepared(folder, living, {image_key(shared), image_key(new)})
+
+
 @pytest.mark.parametrize(("target", "name", "call"), STEPS)
 def test_a_purge_that_was_killed_is_finished_by_the_next(
-    installation: Installation,
-    image_host: ImageHost,
+    prepared: Prepared,
+    tmp_path: Path,
+    store: Store,
     monkeypatch: pytest.MonkeyPatch,
     target: Callable[[], Any],
     name: str,
     call: int,
 ) -> None:
-    first, second, shared, new = image_host.add("first.jpg", "second.jpg", "shared.jpg", "new.jpg")
-    hand_in(installation, [first, shared], days_ago=50)
-    hand_in(installation, [second, shared], days_ago=40)
-    living = hand_in(installation, [shared, new])
-    survivors = {path for path in files(installation.store) if living in path}
-    with monkeypatch.context() as killing:
-        kill_at(killing, target(), name, call)
-        with pytest.raises(KilledError):
-            purge_it(installation)
-    assert installation.store.read_record(image_key(shared))
-    purge_it(installation)
+    shutil.copytree(prepared.folder, tmp_path, dirs_exist_ok=True)
+    living, images = prepared.living, prepared.images
+    with open_instance() as instance:
+        installation = Installation(instance, store)
+        survivors = {path for path in files(store) if living in path}
+        with monkeypatch.context() as killing:
+            kill_at(killing, target(), name, call)
+            with pytest.raises(KilledError):
+                purge_it(installation)
+        assert all(store.read_record(key) for key in images)
+        purge_it(installation)
 
-    images = {image_key(url) for url in (shared, new)}
-    assert survivors < files(installation.store)
-    assert {Path(path).stem for path in files(installation.store) - survivors} == images
-    known = history(installation)
-    assert (known["requests"], known["images"], len(known["runs"])) == ({living}, images, 1)
-    assert installation.instance.get_materialized_partitions(COMPRESSED_IMAGE) == images
-    assert len(known["events"]) == 2
+        assert survivors < files(store)
+        assert {Path(path).stem for path in files(store) - survivors} == images
+        known = history(installation)
+        assert (known["requests"], known["images"], len(known["runs"])) == ({living}, images, 1)
+        assert instance.get_materialized_partitions(COMPRESSED_IMAGE) == images
+        assert len(known["events"]) == 2
 
 
 def test_old_backfills_are_forgotten_and_young_and_unfinished_ones_are_not(
