@@ -26,11 +26,12 @@ from PIL import Image
 from imagi_pipeline.core.store import Store
 from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline_tests.image_host import ImageHost
-from imagi_pipeline_tests.processes import alive, descendants
+from imagi_pipeline_tests.processes import alive, command, descendants, parent
 from imagi_pipeline_tests.service import free_port
 
 API = "/imagi-process"
 ENDS = {"completed", "failed", "cancelled"}
+FORKED = "multiprocessing.forkserver"
 SECONDS_TO_END = 600.0
 
 
@@ -154,20 +155,17 @@ class _Killer(threading.Thread):
 
 
 def _name_of(pid: int) -> str:
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-    except OSError:
-        return "gone"
     names = {
         "codec_process": "codec",
-        "grpc": "code server",
+        FORKED: "run" if FORKED in " ".join(command(parent(pid) or 0)) else "fork server",
+        " grpc ": "code server",
         "dagster._daemon": "daemon",
         "dagster_webserver": "web server",
-        "gateway": "gateway",
-        "serve": "supervisor",
-        "spawn_main": "run",
+        " gateway ": "gateway",
+        " serve ": "supervisor",
     }
-    return next((name for mark, name in names.items() if any(mark in part for part in command)), "other")
+    line = " ".join(command(pid))
+    return next((name for mark, name in names.items() if mark in line), "other")
 
 
 def _hand_in(service: Service, host: ImageHost, chaos: Chaos) -> dict[str, list[str]]:

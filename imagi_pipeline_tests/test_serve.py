@@ -14,6 +14,7 @@ import requests
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.store import image_key
 from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.processes import command, parent
 from imagi_pipeline_tests.service import Service, wait_for
 
 MATERIALIZE_IMAGES = """
@@ -80,9 +81,10 @@ def test_a_run_whose_process_is_killed_is_done_again_and_fetches_only_the_rest(
 
     first = wait_for(half_way)
     (worker,) = holders_of_run_lock(str(first.run_id))
-    parent = parent_of(worker)
-    assert "multiprocessing.forkserver" in Path(f"/proc/{parent}/cmdline").read_text()
-    os.kill(worker if victim == "run" else parent, signal.SIGKILL)
+    fork_server = parent(worker)
+    assert fork_server
+    assert "multiprocessing.forkserver" in " ".join(command(fork_server))
+    os.kill(worker if victim == "run" else fork_server, signal.SIGKILL)
     wait_for(lambda: worker not in holders_of_run_lock(str(first.run_id)), seconds=5)
 
     def second_run() -> RequestStatus | None:
@@ -93,10 +95,6 @@ def test_a_run_whose_process_is_killed_is_done_again_and_fetches_only_the_rest(
     assert (done.status, done.images_total, done.images_failed) == ("completed", 60, 0)
     again = [path for path, times in image_host.sent.items() if times > 1]
     assert len(again) <= 4  # those that were under way when it was killed
-
-
-def parent_of(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()[1])
 
 
 def holders_of_run_lock(run_id: str) -> set[int]:
