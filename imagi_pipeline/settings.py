@@ -156,7 +156,8 @@ class Settings(BaseSettings):
     )
 
     alert_url: str | None = Field(
-        None, description="Where a failed request is POSTed to as JSON, for operators."
+        None,
+        description="Where alerts are POSTed to as JSON: failed requests, files that nobody takes.",
     )
     time_zone: str = Field("UTC", description="Time zone of the schedules, such as Europe/Berlin.")
     retry_cron: str = Field(

@@ -1,7 +1,12 @@
-"""Told when a request fails as a whole: one structured line in the log, and a POST to IMAGI_ALERT_URL."""
+"""What operators are told: one structured line in the log, and a POST to IMAGI_ALERT_URL.
+
+A request that failed as a whole, and a landing folder whose files nobody takes.
+"""
 
 import json
 import logging
+from collections.abc import Mapping
+from typing import cast
 
 import dagster as dg
 import requests
@@ -13,6 +18,7 @@ from imagi_pipeline.core.request_status import (
     REQUEST_ID_TAG,
     WILL_RETRY_TAG,
 )
+from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
 from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.resources import ImagiResource
 
@@ -38,11 +44,41 @@ def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiReso
         "error_code": run.tags.get(ERROR_CODE_TAG) or "run_failed",
         "error": run.tags.get(ERROR_TAG) or context.failure_event.message,
     }
+    _tell(alert, imagi)
+    return None
+
+
+@dg.sensor(default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=60)
+def landing_folder_watch(
+    context: dg.SensorEvaluationContext, imagi: ImagiResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Evaluate the check of the landing folder; tell operators once when files begin to wait too long.
+
+    Another sensor than that which takes the files, since that may be what is wrong. Only a new answer is
+    reported: the event log would else grow by one every minute.
+    """
+    result = cast("dg.AssetCheckResult", nothing_waits_in_landing_folder(imagi=imagi))
+    found = result.description or "Nothing waits in the landing folder."
+    if found == context.cursor:
+        return dg.SkipReason(found)
+    if not result.passed:
+        _tell({"event": "landing_folder_waits", "error": found}, imagi)
+    (check,) = nothing_waits_in_landing_folder.check_keys
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=result.passed,
+        severity=result.severity,
+        description=found,
+    )
+    return dg.SensorResult(asset_events=[evaluation], cursor=found)
+
+
+def _tell(alert: Mapping[str, str | None], imagi: ImagiResource) -> None:
     line = json.dumps(alert, ensure_ascii=False)
     _log.error("%s", line)
     if url := imagi.settings().alert_url:
         _post(url, line)
-    return None
 
 
 def _post(url: str, line: str) -> None:

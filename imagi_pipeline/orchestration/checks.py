@@ -1,11 +1,14 @@
-"""What must hold of the assets, checked after each materialization."""
+"""What must hold of the assets, checked after each materialization, and always of the landing folder."""
+
+import time
 
 import dagster as dg
 
 from imagi_pipeline.core import tables
 from imagi_pipeline.core.csv_dialect import read_records
 from imagi_pipeline.core.csv_table import read_csv
-from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, read_report
+from imagi_pipeline.core.storage_checks import Level, check_landing
+from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, read_report, uploaded_csv
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 
@@ -47,6 +50,21 @@ def every_image_compressed(
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{failed} of {len(report)} images failed." if failed else None,
         metadata={"failed": failed, "images": len(report)},
+    )
+
+
+@dg.asset_check(asset=uploaded_csv)
+def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult:
+    """No file has been waiting in the landing folder for more than 10 minutes.
+
+    No part of a request's run; `landing_folder_watch` evaluates it every minute.
+    """
+    findings = check_landing(imagi.store(), time.time())
+    waits = [finding for finding in findings if finding.level != Level.OK]
+    return dg.AssetCheckResult(
+        passed=not waits,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="\n".join(f"{finding.message} {finding.remedy}" for finding in waits) or None,
     )
 
 

@@ -4,6 +4,7 @@ import dagster as dg
 
 from imagi_pipeline.core.request_status import JOB_NAME
 from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, uploaded_csv
+from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
 from imagi_pipeline.orchestration.progress import tag_error
 
 
@@ -14,7 +15,8 @@ def console_log_level(level: str) -> dict[str, dict[str, dict[str, dict[str, str
 
 process_csv = dg.define_asset_job(
     JOB_NAME,
-    selection=dg.AssetSelection.assets(uploaded_csv, COMPRESSION_REPORT, enriched_csv),
+    selection=dg.AssetSelection.assets(uploaded_csv, COMPRESSION_REPORT, enriched_csv)
+    - dg.AssetSelection.checks(nothing_waits_in_landing_folder),
     # Image records make a whole run resumable; the outcomes of single chunks need not be.
     tags={"dagster/retry_strategy": "ALL_STEPS"},
     # The event log has it all; on the terminal of `imagi serve` one line by `tag_error` is enough.

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from imagi_pipeline.core.request_status import WILL_RETRY_TAG
-from imagi_pipeline.orchestration.alerts import request_failure_sensor
+from imagi_pipeline.orchestration.alerts import landing_folder_watch, request_failure_sensor
+from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
 from imagi_pipeline_tests.callback_receiver import CallbackReceiver
 from imagi_pipeline_tests.orchestration.conftest import Installation
 
@@ -74,3 +77,55 @@ def test_a_receiver_that_is_down_costs_nothing_but_a_warning(
     evaluate(installation, failed_run(installation))
     assert len(alerts(caplog)) == 1
     assert "The alert could not be sent" in caplog.text
+
+
+def watch(installation: Installation, cursor: str | None) -> str:
+    """A look at the landing folder, its event stored as the daemon does; the cursor after it."""
+    with dg.build_sensor_context(
+        instance=installation.instance, cursor=cursor, resources={"imagi": installation.resource}
+    ) as context:
+        result = landing_folder_watch(context)
+        if isinstance(result, dg.SkipReason):
+            assert cursor
+            return cursor
+        assert isinstance(result, dg.SensorResult)
+        for event in result.asset_events:
+            installation.instance.report_runless_asset_event(event)
+        assert result.cursor
+        return result.cursor
+
+
+def evaluations(installation: Installation) -> list[bool]:
+    """What the check of the landing folder said, the oldest first."""
+    (key,) = nothing_waits_in_landing_folder.check_keys
+    records = installation.instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
+    found = []
+    for record in reversed(records):
+        assert record.event
+        assert record.event.dagster_event
+        found.append(record.event.dagster_event.asset_check_evaluation_data.passed)
+    return found
+
+
+def test_a_landing_folder_that_waits_too_long_fails_its_check_and_is_told_once(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = Path(str(installation.store.landing)) / "products.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("Images\nhttps://a.example/a.jpg\n")
+    cursor = watch(installation, None)
+    os.utime(file, (1, 1))
+    cursor = watch(installation, cursor)
+    assert watch(installation, cursor) == cursor
+    (alert,) = alerts(caplog)
+    assert alert["event"] == "landing_folder_waits"
+    assert "products.csv" in alert["error"]
+    file.unlink()
+    watch(installation, cursor)
+    assert evaluations(installation) == [True, False, True]
+    assert len(alerts(caplog)) == 1
+
+
+def test_the_check_of_the_landing_folder_is_no_part_of_a_request(installation: Installation) -> None:
+    installation.process("Images\nhttps://host.invalid/a.jpg\n")
+    assert evaluations(installation) == []
