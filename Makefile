@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test endurance lint format clean
+.PHONY: help install demo serve test lint format clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -26,10 +26,7 @@ serve: install  ## start the page, the API and Dagster
 	$(BIN)/imagi serve
 
 test: install  ## run the whole test suite
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup -m "not endurance"
-
-endurance: install  ## run the tests that take minutes: processes killed at random, schedules by a real daemon
-	$(BIN)/python -m pytest -m endurance
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

@@ -14,11 +14,9 @@ from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.service import WEBHOOK_SECRET, Service, running_service
 
 
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Tests of one module, and all that share the service, run in one process (`--dist loadgroup`)."""
-    for item in items:
-        group = "service" if "service" in item.fixturenames else item.module.__name__
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Started last, the slow ones would keep one process busy alone."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)

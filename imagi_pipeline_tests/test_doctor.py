@@ -195,9 +195,10 @@ def test_an_upload_without_a_run_is_found_unless_it_still_waits(home: Home) -> N
     assert lost in problem("uploads").message
 
 
-def test_half_an_upload_is_found(home: Home) -> None:
+@pytest.mark.parametrize("there", ["a.csv", "request.json"])
+def test_half_an_upload_is_found(home: Home, there: str) -> None:
     half = str(uuid.uuid4())
-    home.store.write(home.store.uploads / half / "a.csv", b"x")
+    home.store.write(home.store.uploads / half / there, b"{}")
     grow_old(home.root / "uploads")
     assert f"not whole: {half}" in problem("uploads").message
 
@@ -224,6 +225,24 @@ def test_unfinished_files_are_found_and_removed_on_demand(home: Home, place: str
     assert len(remove_leftovers(home.store)) == 1
     assert len(before - {path for path in home.root.rglob("*") if path.is_file()}) == 1
     assert {finding.level for finding in findings()} == {Level.OK}
+
+
+def test_in_a_bucket_only_unfinished_files_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store("memory://")  # a whole bucket: the path of its root ends with a slash
+    store.write_image(image_key(URL), image_record(URL), b"abc")
+    store.write(store.report(str(uuid.uuid4())).parent / f".{uuid.uuid4().hex}.tmp", b"x")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * DAY)
+    before = {file.path for file in store.files(store.root)}
+    (removed,) = remove_leftovers(store)
+    assert before - {file.path for file in store.files(store.root)} == {removed.path}
+    store.remove_folder(store.root)
+
+
+def test_a_storage_that_is_not_there_is_told_and_not_made(store: Store) -> None:
+    found = next(finding for finding in findings() if finding.check == "storage")
+    assert (found.level, "does not exist" in found.message) == (Level.WARNING, True)
+    assert not Path(str(store.root)).exists()
 
 
 def test_a_callback_that_waits_for_days_is_found_with_its_last_error(

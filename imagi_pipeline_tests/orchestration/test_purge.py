@@ -175,6 +175,34 @@ def test_of_the_events_of_a_shared_image_only_the_newest_is_kept(
     assert newest not in history(installation)["events"]
 
 
+def test_an_event_that_outlived_its_run_goes_once_a_newer_one_replaces_it(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    (url,) = image_host.add("shared.jpg")
+    expired = hand_in(installation, [url], days_ago=40)
+    hand_in(installation, [url])
+    purge_it(installation)
+    (outlived,) = history(installation)["events"]
+    assert outlived[1].run_id not in history(installation)["runs"]
+    assert not runs_of(installation, expired)
+    installation.materialize("compressed_image", partition=image_key(url))
+    assert outlived in history(installation)["events"]
+    purge_it(installation)
+    (newest,) = history(installation)["events"]
+    assert newest != outlived
+
+
+def test_runs_of_other_projects_on_the_instance_stay(installation: Installation) -> None:
+    other = str(uuid.uuid4())
+    partition = {"dagster/partition": str(uuid.uuid4())}
+    done = dg.DagsterRunStatus.SUCCESS
+    installation.instance.add_run(
+        dg.DagsterRun(job_name="nightly", run_id=other, status=done, tags=partition)
+    )
+    assert purge_it(installation, days_later=RETENTION + 100).runs == 0
+    assert installation.instance.has_run(other)
+
+
 def test_old_image_backfills_go_and_leave_the_events_of_living_images(
     installation: Installation, image_host: ImageHost
 ) -> None:

@@ -20,7 +20,7 @@ from imagi_pipeline.core.store import ImageRecord, Store, image_key
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.service import Service, running_service, wait_for
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.endurance]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 DAY = 24 * 3600
 SELECTOR = 'repositoryName: "__repository__", repositoryLocationName: "imagi_pipeline"'
