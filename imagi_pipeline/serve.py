@@ -60,7 +60,7 @@ class Address:
 def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
     """Run the Dagster UI and the gateway, with all that they need, until SIGINT or SIGTERM.
 
-    Raises ProgramDiedError when a part ends by itself.
+    A part that dies is started again. Raises ProgramDiedError when that is of no use.
     """
     # A socket in a folder of our own: who can connect to a code server can run code.
     with tempfile.TemporaryDirectory(prefix="imagi-") as folder:

@@ -1,9 +1,10 @@
-"""Several programs run as one: all are started, watched, and stopped together."""
+"""Several programs run as one: they are started, watched, started again when they die, and stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -16,9 +17,13 @@ from dataclasses import dataclass
 SECONDS_TO_STOP = 15.0
 PR_SET_PDEATHSIG = 1
 SECONDS_BETWEEN_LOOKS = 0.2
+MOST_DEATHS_A_MINUTE = 5
+"""Of all programs; with more, something is wrong that a restart does not mend."""
+
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A program to run; the next one is started once `is_ready` says so."""
 
@@ -28,7 +33,7 @@ class Program:
 
 
 class ProgramDiedError(Exception):
-    """A program ended although nobody asked it to."""
+    """A program ended although nobody asked it to, and to start it again is of no use."""
 
 
 class Supervisor:
@@ -37,13 +42,16 @@ class Supervisor:
     def __init__(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
         self._programs = programs
         self._environment = dict(environment)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[Program, subprocess.Popen[bytes]] = {}
+        self._former: list[subprocess.Popen[bytes]] = []
+        self._deaths: list[float] = []
         self._stopping = threading.Event()
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Start all programs in order, call `on_ready`, and watch until SIGINT, SIGTERM or SIGHUP.
 
-        Raises ProgramDiedError when one ends by itself; the others are stopped before that.
+        A program that dies is started again. Raises ProgramDiedError when it dies before it is ready, or when
+        programs die again and again; the others are stopped before that.
         """
         # A handler of our own, also where SIGINT is ignored, as under a shell's `&`: an ignored signal would
         # be inherited, and Dagster's programs, which turn SIGTERM into SIGINT, would survive both.
@@ -63,7 +71,7 @@ class Supervisor:
     def _start(self, program: Program) -> None:
         if self._stopping.is_set():
             return
-        self._processes[program.name] = subprocess.Popen(
+        process = subprocess.Popen(
             program.command,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -71,20 +79,33 @@ class Supervisor:
             start_new_session=True,
             preexec_fn=end_with_parent,  # noqa: PLW1509 - the supervisor has no other thread
         )
+        self._processes[program] = process
         while not program.is_ready() and not self._stopping.wait(SECONDS_BETWEEN_LOOKS):
-            self._check()
+            if process.poll() is not None:
+                raise ProgramDiedError(_how_it_ended(program, process))
 
     def _check(self) -> None:
-        for name, process in self._processes.items():
+        for program, process in list(self._processes.items()):
             if process.poll() is not None:
-                raise ProgramDiedError(f"{name} ended with status {process.returncode}.")
+                self._start_again(program, process)
+
+    def _start_again(self, program: Program, process: subprocess.Popen[bytes]) -> None:
+        now = time.monotonic()
+        self._deaths = [death for death in self._deaths if now - death < 60] + [now]
+        if len(self._deaths) > MOST_DEATHS_A_MINUTE:
+            raise ProgramDiedError(_how_it_ended(program, process))
+        _log.warning("%s It is started again.", _how_it_ended(program, process))
+        # What the dead one started goes on, as runs do, until all is stopped.
+        self._former = [former for former in (*self._former, process) if _signal_group(former, 0)]
+        self._start(program)
 
     def _stop(self) -> None:
         """Ask every group to stop, last started first; after a while, end what is left of it."""
-        for process in reversed(self._processes.values()):
+        processes = [*self._former, *self._processes.values()]
+        for process in reversed(processes):
             _signal_group(process, signal.SIGTERM)
         patience = time.monotonic() + SECONDS_TO_STOP
-        for process in self._processes.values():
+        for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, patience - time.monotonic()))
             _signal_group(process, signal.SIGKILL)
@@ -97,6 +118,14 @@ def end_with_parent(number: int = signal.SIGTERM) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to a process and what it started; whether any of that is left."""
+    try:
         os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _how_it_ended(program: Program, process: subprocess.Popen[bytes]) -> str:
+    return f"{program.name} ended with status {process.returncode}."

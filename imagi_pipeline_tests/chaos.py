@@ -27,7 +27,7 @@ from imagi_pipeline.core.store import Store
 from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import alive, command, descendants, parent
-from imagi_pipeline_tests.service import free_port
+from imagi_pipeline_tests.service import free_port, wait_for
 
 API = "/imagi-process"
 ENDS = {"completed", "failed", "cancelled"}
@@ -37,7 +37,7 @@ SECONDS_TO_END = 600.0
 
 @dataclass
 class Chaos:
-    """How much of it: requests, over how many seconds, and the mean number of seconds between two kills."""
+    """How much of it: requests, and kills with a mean distance in seconds, for how many seconds."""
 
     folder: Path
     seed: int = 1
@@ -91,6 +91,17 @@ class Service:
                 self._process.wait()
             self._stopping.wait(1)
 
+    def wait_until_up(self) -> None:
+        """Wait until it takes uploads."""
+
+        def is_up() -> bool:
+            try:
+                return requests.get(f"{self.url}/healthz", timeout=5).ok
+            except requests.RequestException:
+                return False
+
+        wait_for(is_up)
+
     def processes(self) -> list[int]:
         """The service and all that it started."""
         process = self._process
@@ -112,10 +123,11 @@ def run_chaos(chaos: Chaos) -> dict[str, Any]:
     with ImageHost() as host:
         service = Service(chaos.folder)
         try:
+            service.wait_until_up()
             killer = _Killer(service, chaos)
             killer.start()
             uploads = _hand_in(service, host, chaos)
-            killer.stop()
+            killer.join()
             ends = _wait_for_ends(service, list(uploads))
             _wait_until_quiet(service)
             figures = _check(service, host, uploads, ends)
@@ -136,10 +148,11 @@ class _Killer(threading.Thread):
         self._service = service
         self._mean = chaos.seconds_between_kills
         self._random = random.Random(chaos.seed)
-        self._stopping = threading.Event()
+        self._end = time.monotonic() + chaos.seconds
 
     def run(self) -> None:
-        while not self._stopping.wait(self._random.expovariate(1 / self._mean)):
+        while (pause := self._random.expovariate(1 / self._mean)) < self._end - time.monotonic():
+            time.sleep(pause)
             if found := self._service.processes():
                 victim = self._random.choice(found)
                 name = _name_of(victim)
@@ -148,10 +161,6 @@ class _Killer(threading.Thread):
                 except ProcessLookupError:
                     continue
                 self.kills[name] += 1
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self.join()
 
 
 def _name_of(pid: int) -> str:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from imagi_pipeline_tests.processes import SIGINT_IGNORED, alive, children, descendants
+from imagi_pipeline_tests.service import wait_for
 
 # Turns SIGTERM into SIGINT as Dagster's programs do, and has a child that knows of neither.
 PROGRAM = """
@@ -58,13 +60,48 @@ def test_a_signal_stops_every_process_although_sigint_was_ignored(
     assert not alive(started)
 
 
-def test_when_one_program_dies_all_stop_and_the_status_says_so(supervisor: subprocess.Popen[str]) -> None:
+def test_a_program_that_dies_is_started_again_and_what_it_had_started_ends_with_the_others(
+    supervisor: subprocess.Popen[str],
+) -> None:
+    first, second = children(supervisor.pid)
+    (orphan,) = children(first)
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: len(descendants(supervisor.pid)) == 4 and first not in children(supervisor.pid))
+    assert second in children(supervisor.pid)
+    assert alive([orphan])
     started = descendants(supervisor.pid)
-    os.kill(started[0], signal.SIGKILL)
-    assert supervisor.wait(30) == 1
+    supervisor.terminate()
+    assert supervisor.wait(30) == 0
+    assert not alive([*started, orphan])
     assert supervisor.stderr
-    assert "ended with status -9" in supervisor.stderr.read()
-    assert not alive(started)
+    assert "ended with status -9. It is started again." in supervisor.stderr.read()
+
+
+def new_children(supervisor: subprocess.Popen[str], known: set[int]) -> set[int]:
+    return set(children(supervisor.pid)) - known
+
+
+def test_when_programs_die_again_and_again_all_stop_and_the_status_says_so(
+    supervisor: subprocess.Popen[str],
+) -> None:
+    victim, other = children(supervisor.pid)
+    for _ in range(5):
+        os.kill(victim, signal.SIGKILL)
+        (victim,) = wait_for(partial(new_children, supervisor, {victim, other}))
+    os.kill(victim, signal.SIGKILL)
+    assert supervisor.wait(30) == 1
+    assert not alive([victim, other])
+    assert supervisor.stderr
+    assert supervisor.stderr.read().endswith("ended with status -9.\n")
+
+
+def test_a_program_that_dies_before_it_is_ready_ends_all() -> None:
+    never_ready = SUPERVISOR.replace('Program("two", program)', 'Program("two", ["false"], lambda: False)')
+    done = subprocess.run(
+        [sys.executable, "-c", never_ready, PROGRAM], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("two ended with status 1.\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
