@@ -135,7 +135,9 @@ def report(load: Load, service: Service, host: ImageHost) -> None:
     counts = service.client.count_runs()
     print(f"runs: {counts}")
     print(f"images sent more than once: {sum(times > 1 for times in host.sent.values())} of {len(host.sent)}")
-    assert all(str(uuid.UUID(path.name)) in load.statuses for path in results)
+    assert {str(uuid.UUID(path.name)) for path in results} == set(load.statuses), "lost or doubled"
+    assert not load.errors
+    assert counts["completed"] == len(load.statuses)
 
 
 def summary(times: list[float]) -> str:

@@ -72,7 +72,7 @@ def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
             Program(
                 "code server",
                 _module(CODE_SERVER, *SERVE_CODE, "-s", str(code_socket), *QUIET),
-                code_socket.exists,
+                lambda: _listens(code_socket),
             ),
             Program("daemon", _module("dagster._daemon", "run", "-w", str(workspace), *QUIET)),
             Program(
@@ -88,6 +88,12 @@ def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
         ]
         given = {name: value for name, value in os.environ.items() if value}
         Supervisor(programs, _urls(ui, gateway) | given).run(on_ready)
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody listens at a socket; its file outlives a listener that was killed."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def _module(name: str, *arguments: str) -> list[str]:

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 SECONDS_TO_STOP = 15.0
 PR_SET_PDEATHSIG = 1
 SECONDS_BETWEEN_LOOKS = 0.2
-MOST_DEATHS_A_MINUTE = 5
-"""Of all programs; with more, something is wrong that a restart does not mend."""
+SECONDS_TO_END = 5.0
+SECONDS_TO_BE_READY = 180.0
+MOST_DEATHS, SECONDS_TO_FORGET_A_DEATH = 5, 600.0
+"""Of all programs; with more in that time, something is wrong that a restart does not mend."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,15 +45,14 @@ class Supervisor:
         self._programs = programs
         self._environment = dict(environment)
         self._processes: dict[Program, subprocess.Popen[bytes]] = {}
-        self._former: list[subprocess.Popen[bytes]] = []
         self._deaths: list[float] = []
         self._stopping = threading.Event()
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Start all programs in order, call `on_ready`, and watch until SIGINT, SIGTERM or SIGHUP.
 
-        A program that dies is started again. Raises ProgramDiedError when it dies before it is ready, or when
-        programs die again and again; the others are stopped before that.
+        A program that dies is started again, after what it had started is ended. Raises ProgramDiedError when
+        it dies before it is ready, or programs die again and again; the others are stopped before that.
         """
         # A handler of our own, also where SIGINT is ignored, as under a shell's `&`: an ignored signal would
         # be inherited, and Dagster's programs, which turn SIGTERM into SIGINT, would survive both.
@@ -80,9 +81,14 @@ class Supervisor:
             preexec_fn=end_with_parent,  # noqa: PLW1509 - the supervisor has no other thread
         )
         self._processes[program] = process
+        patience = time.monotonic() + SECONDS_TO_BE_READY
         while not program.is_ready() and not self._stopping.wait(SECONDS_BETWEEN_LOOKS):
             if process.poll() is not None:
                 raise ProgramDiedError(_how_it_ended(program, process))
+            if time.monotonic() > patience:
+                raise ProgramDiedError(
+                    f"{program.name} is not ready after {SECONDS_TO_BE_READY:.0f} seconds."
+                )
 
     def _check(self) -> None:
         for program, process in list(self._processes.items()):
@@ -91,25 +97,25 @@ class Supervisor:
 
     def _start_again(self, program: Program, process: subprocess.Popen[bytes]) -> None:
         now = time.monotonic()
-        self._deaths = [death for death in self._deaths if now - death < 60] + [now]
-        if len(self._deaths) > MOST_DEATHS_A_MINUTE:
+        self._deaths = [death for death in self._deaths if now - death < SECONDS_TO_FORGET_A_DEATH] + [now]
+        if len(self._deaths) > MOST_DEATHS:
             raise ProgramDiedError(_how_it_ended(program, process))
         _log.warning("%s It is started again.", _how_it_ended(program, process))
-        # What the dead one started goes on, as runs do, until all is stopped.
-        self._former = [former for former in (*self._former, process) if _signal_group(former, 0)]
+        # A run without its code server could not be cancelled. Asked to stop, it would fail at once, and
+        # Dagster gives up a retry that finds no code server; killed, it is found dead and done again later.
+        _signal_group(process, signal.SIGKILL)
         self._start(program)
 
     def _stop(self) -> None:
         """Ask every group to stop, last started first; after a while, end what is left of it."""
-        processes = [*self._former, *self._processes.values()]
-        for process in reversed(processes):
+        for process in reversed(self._processes.values()):
             _signal_group(process, signal.SIGTERM)
         patience = time.monotonic() + SECONDS_TO_STOP
-        for process in processes:
+        for process in self._processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, patience - time.monotonic()))
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
+        for process in self._processes.values():
+            _end_group(process)
 
 
 def end_with_parent(number: int = signal.SIGTERM) -> None:
@@ -122,9 +128,18 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
     """Send a signal to a process and what it started; whether any of that is left."""
     try:
         os.killpg(process.pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # or its number is somebody else's by now
         return False
     return True
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Give what a program started, which was asked to stop, the time to do so; then end it."""
+    patience = time.monotonic() + SECONDS_TO_END
+    while process.poll() is not None and time.monotonic() < patience and _signal_group(process, 0):
+        time.sleep(0.05)
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
 
 
 def _how_it_ended(program: Program, process: subprocess.Popen[bytes]) -> str:

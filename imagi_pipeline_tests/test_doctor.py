@@ -215,6 +215,13 @@ def test_a_record_without_its_image_is_an_error_and_the_other_way_round_a_warnin
     assert (problem("images").level, key in problem("images").message) == (Level.WARNING, True)
 
 
+def test_what_a_killed_gateway_left_in_the_landing_folder_is_no_file_that_waits(home: Home) -> None:
+    folder = home.root / "landing" / f".{uuid.uuid4().hex}.part"
+    home.store.write(home.store.landing / folder.name / "a.csv", b"x")
+    os.utime(folder / "a.csv", (time.time() - 700, time.time() - 700))
+    assert all(finding.level == Level.OK for finding in findings())
+
+
 @pytest.mark.parametrize("place", ["compressed/ab/.{}.tmp", "reports/.{}.tmp", "landing/.{}.part/a.csv"])
 def test_unfinished_files_are_found_and_removed_on_demand(home: Home, place: str) -> None:
     home.store.write(home.store.root / place.format(uuid.uuid4().hex), b"x")
@@ -289,21 +296,34 @@ def test_a_sensor_or_schedule_that_somebody_stopped_is_found(home: Home, name: s
     assert problem("instigators").message == f"{name} is stopped."
 
 
-def test_a_sensor_whose_last_tick_failed_is_an_error(home: Home) -> None:
-    state = add_state(home.instance, "landing_folder_sensor", InstigatorStatus.DECLARED_IN_CODE)
-    error = SerializableErrorInfo("PermissionError: landing\n", [], "PermissionError")
+def fail_tick(home: Home, state: InstigatorState, message: str) -> None:
     home.instance.create_tick(
         TickData(
             state.instigator_origin_id,
             state.instigator_name,
-            InstigatorType.SENSOR,
+            state.instigator_type,
             TickStatus.FAILURE,
             time.time(),
-            error=error,
+            error=SerializableErrorInfo(f"{message}\n", [], "Error"),
             selector_id=state.selector_id,
         )
     )
+
+
+def test_a_sensor_whose_last_tick_failed_is_an_error(home: Home) -> None:
+    state = add_state(home.instance, "landing_folder_sensor", InstigatorStatus.DECLARED_IN_CODE)
+    fail_tick(home, state, "PermissionError: landing")
     assert "PermissionError: landing" in problem("instigators").message
+
+
+def test_a_schedule_that_somebody_turned_on_is_looked_at_too(home: Home) -> None:
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("imagi_pipeline"), "__repository__")
+    origin = RemoteInstigatorOrigin(repository, "refresh_images_schedule")
+    data = ScheduleInstigatorData("0 3 * * *")
+    state = InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
+    home.instance.add_instigator_state(state)
+    fail_tick(home, state, "out of luck")
+    assert problem("instigators").message == "The last tick of refresh_images_schedule failed: out of luck"
 
 
 def test_a_sensor_that_no_daemon_has_seen_is_found(home: Home) -> None:

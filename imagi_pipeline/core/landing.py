@@ -29,6 +29,7 @@ from imagi_pipeline.core.store import (
     remove_if_empty,
     safe_file_name,
     storage_errors,
+    sync_to_disk,
 )
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -127,12 +128,13 @@ def publish(store: Store, request_id: str, manifest: RequestManifest, data: byte
         hidden = Path(store.landing.path, f".{uuid.uuid4().hex}{UNFINISHED}")
         hidden.mkdir(parents=True)
         try:
-            _write_to_disk(hidden / manifest.name, data)
-            _write_to_disk(hidden / MANIFEST, manifest.to_json())
-            _sync_folder(hidden)
+            for name, content in ((manifest.name, data), (MANIFEST, manifest.to_json())):
+                (hidden / name).write_bytes(content)
+                sync_to_disk(hidden / name)
+            sync_to_disk(hidden)
             with _already_there():
                 hidden.rename(folder.path)
-            _sync_folder(hidden.parent)
+            sync_to_disk(hidden.parent)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
@@ -258,21 +260,6 @@ def _landed_in(folder: UPath) -> LandedRequest | None:
 def _is_visible_file(path: UPath) -> bool:
     """Whether it is a plain file; a link could lead to any file that this program may read."""
     return not path.name.startswith(".") and path.is_file() and not path.is_symlink()
-
-
-def _write_to_disk(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,12 @@ SETTINGS_TAG = "imagi/settings"
 ERROR_CODE_TAG = "imagi/error_code"
 ERROR_TAG = "imagi/error"
 
+SIZE_TAG, LARGE = "imagi/size", "large"
+"""Large runs get half of the places (`dagster.yaml`), so that small ones pass them."""
+
+IMAGES_OF_A_LARGE_RUN = 5_000
+"""Minutes of work."""
+
 FIGURE_TAGS = frozenset(
     {IMAGES_TOTAL_TAG, IMAGES_DONE_TAG, IMAGES_FAILED_TAG, BYTES_BEFORE_TAG, BYTES_AFTER_TAG}
 )
@@ -30,6 +36,7 @@ FIGURE_TAGS = frozenset(
 WILL_RETRY_TAG = "dagster/will_retry"
 MAX_RETRIES_TAG = "dagster/max_retries"
 RETRY_NUMBER_TAG = "dagster/retry_number"
+PRIORITY_TAG = "dagster/priority"
 
 INTERRUPTED = "interrupted"
 """The error code of a request that was stopped by a signal."""

@@ -135,8 +135,9 @@ def check_landing(store: Store, now: float) -> list[Finding]:
 
 
 def _is_left_alone(file: StoredFile) -> bool:
-    """Whether the sensor takes a file for unfinished; in the folder of a request it takes any."""
-    return is_ignored(file.name) and not is_request_id(PurePath(file.path).parent.name)
+    """Whether the sensor takes a file or its folder for unfinished; in a request's folder it takes any."""
+    folder = PurePath(file.path).parent.name
+    return is_ignored(folder) or (is_ignored(file.name) and not is_request_id(folder))
 
 
 def check_uploads(store: Store, requests_with_runs: Collection[str], now: float) -> list[Finding]:

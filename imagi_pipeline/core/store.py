@@ -335,10 +335,20 @@ class Store:
     # -- requests
 
     def write_upload(self, request_id: str, manifest: RequestManifest, data: bytes) -> None:
-        """Keep an accepted CSV; the manifest comes last, so where it is, the upload is whole."""
+        """Keep an accepted CSV, on the disk when this returns.
+
+        The manifest comes last, so where it is, the upload is whole.
+        """
         folder = self.uploads / request_id
-        self.write(folder / manifest.name, data)
-        self.write(folder / MANIFEST, manifest.to_json())
+        for path, content in ((folder / manifest.name, data), (folder / MANIFEST, manifest.to_json())):
+            self.write(path, content)
+            if self.is_local:
+                with storage_errors("write", path):
+                    sync_to_disk(path.path)
+        if self.is_local:
+            with storage_errors("write", folder):
+                sync_to_disk(folder.path)
+                sync_to_disk(self.uploads.path)
 
     def read_manifest(self, request_id: str) -> RequestManifest | None:
         """The manifest of an accepted request, or None when there is no such request."""
@@ -410,6 +420,15 @@ def _write_making_folder(path: str, data: bytes) -> None:
     except FileNotFoundError:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(data)
+
+
+def sync_to_disk(path: str | os.PathLike[str]) -> None:
+    """Have what was written to a file, or the names in a folder, outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

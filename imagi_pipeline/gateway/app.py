@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from importlib import metadata, resources
 from typing import Any
@@ -12,8 +14,9 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
+from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.fetch import Fetcher
-from imagi_pipeline.core.landing import remove_unfinished
+from imagi_pipeline.core.landing import SECONDS_OF_A_DAY, remove_unfinished
 from imagi_pipeline.core.store import Store
 from imagi_pipeline.gateway.api import Gateway, router, service
 from imagi_pipeline.gateway.callbacks import Callbacks
@@ -29,6 +32,17 @@ from imagi_pipeline.settings import Settings
 
 PAGE = "page"
 
+_log = logging.getLogger(__name__)
+
+
+async def _tidy(store: Store) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(remove_old_keys, store)
+        except StorageError as error:
+            _log.warning("Old Idempotency-Keys were not removed: %s", error)
+        await asyncio.sleep(SECONDS_OF_A_DAY)
+
 
 def build_app(settings: Settings) -> FastAPI:
     """The gateway with these settings. Raises StorageError when the storage cannot be used."""
@@ -37,9 +51,10 @@ def build_app(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         remove_unfinished(gateway.store)
-        remove_old_keys(gateway.store)
+        tidying = asyncio.create_task(_tidy(gateway.store))
         gateway.callbacks.start()
         yield
+        tidying.cancel()
         gateway.callbacks.stop()
         gateway.fetcher.close()
 

@@ -34,13 +34,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 from standardwebhooks import Webhook
-from upath import UPath
 
 from imagi_pipeline.core.errors import FetchError
 from imagi_pipeline.core.fetch import Fetcher, PostAnswer
 from imagi_pipeline.core.image_urls import normalise
 from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED
-from imagi_pipeline.core.store import Store, is_request_id, storage_errors
+from imagi_pipeline.core.store import Store, is_request_id, storage_errors, sync_to_disk
 from imagi_pipeline.gateway.dagster_client import DagsterUnreachableError
 from imagi_pipeline.settings import Settings, variable
 
@@ -165,8 +164,8 @@ class Callbacks:
         self._write(path.name, pending)
         if self._store.is_local:
             with storage_errors("write", path):
-                _sync(path)
-                _sync(path.parent)
+                sync_to_disk(path.path)
+                sync_to_disk(path.parent.path)
 
     def pending(self) -> int:
         """How many callbacks were not accepted yet, those of unfinished requests included."""
@@ -383,15 +382,6 @@ def _request_id_in(name: str) -> str:
 def _run_id_in(document: _Document) -> str:
     """The run that a document tells of; empty for a request that has none."""
     return str(document.get("run_url") or "").rpartition("/")[2]
-
-
-def _sync(path: UPath) -> None:
-    """Have what was written reach the disk."""
-    handle = os.open(path.path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _ProcessLock:

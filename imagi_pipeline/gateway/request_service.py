@@ -14,8 +14,12 @@ from imagi_pipeline.core.request_status import (
     ERROR_TAG,
     IMAGES_DONE_TAG,
     IMAGES_FAILED_TAG,
+    IMAGES_OF_A_LARGE_RUN,
+    LARGE,
     MAX_RETRIES_TAG,
     ONLY_FAILED_TAG,
+    PRIORITY_TAG,
+    SIZE_TAG,
     RequestStatus,
 )
 from imagi_pipeline.core.store import Store
@@ -31,8 +35,9 @@ RETRY_TAGS = {
     IMAGES_FAILED_TAG: "0",
     ERROR_CODE_TAG: "",
     ERROR_TAG: "",
+    PRIORITY_TAG: "0",
 }
-"""What a new run of a request must not take over from the run before it."""
+"""What a new run of a request must not take over from the run before it, which may have been a schedule's."""
 
 MOST_WAITING = 100
 SECONDS_TO_A_RUN = 5
@@ -124,7 +129,7 @@ class RequestService:
             if found.run_id is None:
                 raise ApiError(409, "nothing_to_retry", found.error or "The request never had a run.")
             before_launch(found)
-            self._client.retry(found.run_id, RETRY_TAGS)
+            self._client.retry(found.run_id, {**RETRY_TAGS, SIZE_TAG: _size_of_retry(found)})
             self._board.forget(request_id)
             return self.status(request_id, caller)
 
@@ -136,6 +141,13 @@ class RequestService:
                 yield from csv.DictReader(text)
         except FileNotFoundError as error:
             raise nothing_there(found) from error
+
+
+def _size_of_retry(found: RequestStatus) -> str:
+    if found.images_total is None:  # how many there are is what it did not come to
+        return LARGE
+    to_do = found.images_total - found.images_done + found.images_failed
+    return LARGE if to_do > IMAGES_OF_A_LARGE_RUN else ""
 
 
 def nothing_there(found: RequestStatus) -> ApiError:

@@ -32,7 +32,6 @@ from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
-    PRIORITY_TAG,
 )
 
 from imagi_pipeline.core.request_status import (
@@ -41,13 +40,16 @@ from imagi_pipeline.core.request_status import (
     FAILED,
     IMAGES_FAILED_TAG,
     JOB_NAME,
+    LARGE,
     ONLY_FAILED_TAG,
+    PRIORITY_TAG,
     REQUEST_ID_TAG,
+    SIZE_TAG,
     WILL_RETRY_TAG,
 )
 from imagi_pipeline.core.upkeep import PastRun
 from imagi_pipeline.orchestration.run_history import IN_FLIGHT, partitions_under_way, run_records
-from imagi_pipeline.orchestration.sensors import LARGE, SIZE_TAG, landing_folder_sensor
+from imagi_pipeline.orchestration.sensors import landing_folder_sensor
 
 ENDED = {
     dg.DagsterRunStatus.SUCCESS: COMPLETED,

@@ -57,7 +57,7 @@ def every_image_compressed(
 def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult:
     """No file has been waiting in the landing folder for more than 10 minutes.
 
-    No part of a request's run; `landing_folder_watch` evaluates it every minute.
+    No part of the job of a request; `landing_folder_watch` evaluates it every minute.
     """
     findings = check_landing(imagi.store(), time.time())
     waits = [finding for finding in findings if finding.level != Level.OK]

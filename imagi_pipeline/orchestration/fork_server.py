@@ -12,4 +12,16 @@ import dagster._grpc.impl  # noqa: F401
 import imagi_pipeline.definitions  # noqa: F401
 from imagi_pipeline.supervisor import end_with_parent
 
-os.register_at_fork(after_in_child=lambda: end_with_parent(signal.SIGKILL))
+_FORK_SERVER = os.getpid()
+
+
+def _in_run() -> None:
+    end_with_parent(signal.SIGKILL)
+    if os.getppid() != _FORK_SERVER:  # it died before that
+        os._exit(1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+# The signal to stop goes to all processes of the code server: the runs need the time to obey it.
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.register_at_fork(after_in_child=_in_run)

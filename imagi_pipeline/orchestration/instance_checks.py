@@ -104,10 +104,12 @@ def check_daemon(instance: dg.DagsterInstance, now: float) -> list[Finding]:
 
 
 def check_instigators(instance: dg.DagsterInstance, defs: dg.Definitions) -> list[Finding]:
-    """Whether the sensors and schedules that are on by default are on, and do their work."""
+    """Whether the sensors and schedules that are on by default are on, and all that are on do their work."""
     states = {state.instigator_name: state for state in instance.all_instigator_state()}
     findings = []
     expected = _on_by_default(defs)
+    turned_on = [state for state in states.values() if state.status == InstigatorStatus.RUNNING]
+    expected = {**expected, **{state.instigator_name: state.instigator_type for state in turned_on}}
     for name, kind in expected.items():
         state = states.get(name)
         if state is not None:

@@ -19,6 +19,7 @@ from imagi_pipeline.core.store import Store
 from imagi_pipeline.core.upkeep import failed_images, has_failures
 from imagi_pipeline.orchestration.backfills import (
     ENDED,
+    NOT_URGENT,
     backfill_of,
     is_under_way,
     requests_in_flight,
@@ -147,7 +148,7 @@ def _take_ready(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> l
         run_key = cursor.waiting.pop(request_id)
         manifest = store.read_manifest(request_id)
         if manifest and has_failures(store, request_id):  # the run that it waited for may have mended it
-            tags = {**request_tags(request_id, manifest), ONLY_FAILED_TAG: "true"}
+            tags = {**NOT_URGENT, **request_tags(request_id, manifest), ONLY_FAILED_TAG: "true"}
             requests.append(dg.RunRequest(run_key=run_key, partition_key=request_id, tags=tags))
     return requests
 

@@ -5,7 +5,13 @@ import time
 import dagster as dg
 
 from imagi_pipeline.core.landing import LandedRequest, land_requests, noting, remove_landed
-from imagi_pipeline.core.request_status import CREATED_TAG, REQUEST_ID_TAG
+from imagi_pipeline.core.request_status import (
+    CREATED_TAG,
+    IMAGES_OF_A_LARGE_RUN,
+    LARGE,
+    REQUEST_ID_TAG,
+    SIZE_TAG,
+)
 from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 from imagi_pipeline.orchestration.progress import request_tags
@@ -14,9 +20,8 @@ from imagi_pipeline.orchestration.resources import ImagiResource
 MOST_LAUNCHED_AT_ONCE = 20
 """The daemon makes the runs of a tick one by one, and looks at nothing new meanwhile."""
 
-SIZE_TAG, LARGE = "imagi/size", "large"
-BYTES_OF_A_LARGE_CSV = 500_000
-"""About 5,000 images: minutes. Such runs get half of the places (`dagster.yaml`), so small ones pass them."""
+BYTES_OF_A_LARGE_CSV = 100 * IMAGES_OF_A_LARGE_RUN
+"""It is not read before its run: an image takes about 100 bytes."""
 
 
 @dg.sensor(job=process_csv, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=1)

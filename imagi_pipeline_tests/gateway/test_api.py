@@ -223,6 +223,19 @@ def test_the_list_has_the_newest_requests_first_and_pages(service: Service, imag
     assert error_of(get(service, "/requests/", params={"limit": 0})) == (422, "invalid_request")
 
 
+TAGS = """
+query($request: String!) { runsOrError(filter: {tags: [{key: "imagi/request_id", value: $request}]}) {
+  ... on Runs { results { tags { key value } } }
+} }
+"""
+
+
+def tags_of_runs(service: Service, request_id: str) -> list[dict[str, str]]:
+    """The tags of the runs of a request, newest first."""
+    runs = service.query(TAGS, request=request_id)["runsOrError"]["results"]
+    return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
+
+
 def test_failed_images_are_tried_again_alone_and_the_result_is_brought_up_to_date(
     service: Service, image_host: ImageHost
 ) -> None:
@@ -242,6 +255,8 @@ def test_failed_images_are_tried_again_alone_and_the_result_is_brought_up_to_dat
     again = post(service, f"/requests/{request_id}/retry/")
     assert (again.status_code, again.json()) == (202, {"request_id": request_id, "status": "In queue"})
     assert error_of(post(service, f"/requests/{request_id}/retry/")) == (409, "not_finished")
+    (tags, *_) = tags_of_runs(service, request_id)
+    assert (tags["dagster/priority"], tags["imagi/size"]) == ("0", "")  # somebody waits for it
 
     done = finished(service, request_id)
     assert (done["status"], done["progress"]["failed"]) == ("completed", 0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -85,14 +86,12 @@ def watch(installation: Installation, cursor: str | None) -> str:
         instance=installation.instance, cursor=cursor, resources={"imagi": installation.resource}
     ) as context:
         result = landing_folder_watch(context)
-        if isinstance(result, dg.SkipReason):
-            assert cursor
-            return cursor
-        assert isinstance(result, dg.SensorResult)
-        for event in result.asset_events:
-            installation.instance.report_runless_asset_event(event)
-        assert result.cursor
-        return result.cursor
+        if isinstance(result, dg.SensorResult):
+            for event in result.asset_events:
+                installation.instance.report_runless_asset_event(event)
+            context.update_cursor(result.cursor)
+        assert context.cursor
+        return context.cursor
 
 
 def evaluations(installation: Installation) -> list[bool]:
@@ -108,20 +107,26 @@ def evaluations(installation: Installation) -> list[bool]:
 
 
 def test_a_landing_folder_that_waits_too_long_fails_its_check_and_is_told_once(
-    installation: Installation, caplog: pytest.LogCaptureFixture
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = Path(str(installation.store.landing)) / "products.csv"
-    file.parent.mkdir(parents=True)
-    file.write_text("Images\nhttps://a.example/a.jpg\n")
+    now = time.time()
+    files = [Path(str(installation.store.landing)) / name for name in ("one.csv", "two.csv")]
     cursor = watch(installation, None)
-    os.utime(file, (1, 1))
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("Images\nhttps://a.example/a.jpg\n")
+        os.utime(file, (1, 1))
     cursor = watch(installation, cursor)
-    assert watch(installation, cursor) == cursor
+    assert not alerts(caplog)  # they may just have come, with an old time
+    monkeypatch.setattr(time, "time", lambda: now + 600)
+    cursor = watch(installation, cursor)
+    files[0].unlink()
+    cursor = watch(installation, cursor)
     (alert,) = alerts(caplog)
     assert alert["event"] == "landing_folder_waits"
-    assert "products.csv" in alert["error"]
-    file.unlink()
-    watch(installation, cursor)
+    assert "one.csv, two.csv" in alert["error"]
+    files[1].unlink()
+    watch(installation, watch(installation, cursor))
     assert evaluations(installation) == [True, False, True]
     assert len(alerts(caplog)) == 1
 

@@ -82,6 +82,8 @@ def test_the_requests_of_a_repaired_image_are_run_again_once(
         "imagi/owner": "shop",
         "imagi/created": "5.0",
         ONLY_FAILED_TAG: "true",
+        "dagster/priority": "-10",
+        "imagi/size": "large",
     }
     assert looks.look() == []
 
