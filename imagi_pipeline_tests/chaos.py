@@ -271,7 +271,18 @@ def _check(
 
 
 def _check_installation(service: Service) -> None:
-    """`imagi doctor` finds nothing wrong, except with a disk of the machine."""
+    """`imagi doctor` finds nothing wrong, and no unfinished file stays for ever."""
+    patience = time.monotonic() + 120  # the last tick of a sensor may be from when there was no code server
+    while wrong := _findings(service):
+        assert time.monotonic() < patience, wrong
+        time.sleep(5)
+    store = Store(str(service.storage))
+    unfinished = {file.path for file in store.files(store.root) if file.is_temporary}
+    assert unfinished <= {path.path for path in leftovers(store, time.time() + 2 * SECONDS_OF_A_DAY)}
+
+
+def _findings(service: Service) -> list[dict[str, str]]:
+    """What the doctor finds wrong, but for the disk of the machine and errors that the daemon remembers."""
     done = subprocess.run(
         [sys.executable, "-m", "imagi_pipeline", "doctor", "--json"],
         env=service.environment,
@@ -279,11 +290,13 @@ def _check_installation(service: Service) -> None:
         text=True,
         check=False,
     )
-    wrong = [found for found in json.loads(done.stdout)["findings"] if found["level"] != "ok"]
-    assert {found["check"] for found in wrong} <= {"disk"}, wrong
-    store = Store(str(service.storage))
-    unfinished = {file.path for file in store.files(store.root) if file.is_temporary}
-    assert unfinished <= {path.path for path in leftovers(store, time.time() + 2 * SECONDS_OF_A_DAY)}
+    return [
+        found
+        for found in json.loads(done.stdout)["findings"]
+        if found["level"] != "ok"
+        and found["check"] != "disk"
+        and (found["check"], found["level"]) != ("daemon", "warning")
+    ]
 
 
 def _check_result(service: Service, host: ImageHost, urls: list[str], end: dict[str, Any]) -> None:

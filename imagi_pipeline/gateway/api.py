@@ -348,14 +348,15 @@ def _source_image(gateway: Gateway, request_id: str, key: str, caller: Caller) -
 service = APIRouter()
 
 
-@service.get("/healthz")
+@service.get("/healthz", responses=responses(403))
 async def healthz() -> Health:
     """Whether this process answers."""
     return Health(status="ok", problems=[])
 
 
 @service.get(
-    "/readyz", responses={503: {"model": Health, "description": "Something is missing: `problems`."}}
+    "/readyz",
+    responses={503: {"model": Health, "description": "Something is missing: `problems`."}, **responses(403)},
 )
 async def readyz(gateway: TheGateway, response: Response) -> Health:
     """Whether requests can be processed: Dagster, its daemon and sensor, and the storage."""

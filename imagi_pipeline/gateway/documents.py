@@ -18,6 +18,8 @@ API = "/imagi-process"
 
 StatusName = Literal["In queue", "processing", "completed", "failed", "cancelled"]
 REQUEST_ID_EXAMPLE = "bd158f56-81ca-4591-9e7a-925fe9314af4"
+RUN_ID_EXAMPLE = "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"
+REQUEST_URL_EXAMPLE = f"http://127.0.0.1:8000{API}/requests/{REQUEST_ID_EXAMPLE}"
 
 
 class Accepted(BaseModel):
@@ -51,70 +53,88 @@ class Status(BaseModel):
     file: str | None = Field(description="Name of the CSV.", examples=["products.csv"])
     progress: Progress
     rows: int | None = Field(description="Rows of the CSV below its header.", examples=[100])
-    bytes_before: int | None = Field(description="Source images that have a compressed copy.", examples=[91])
-    bytes_after: int | None = Field(description="The compressed copies.", examples=[27])
+    bytes_before: int | None = Field(
+        description="Source images that have a compressed copy.", examples=[4_510_221]
+    )
+    bytes_after: int | None = Field(description="The compressed copies.", examples=[1_287_940])
     error: RequestError | None = Field(description="Only for a failed request.")
     warnings: list[str] = Field(examples=[["2 of 120 images failed: the report says why."]])
-    result: str | None = Field(description="Path of the enriched CSV, once completed.")
-    result_url: str | None = Field(description="Download of the enriched CSV, once completed.")
-    report_url: str | None = Field(description="Download of the compression report, once completed.")
-    run_url: str | None = Field(description="The run in the Dagster UI.")
-    created: datetime | None
-    finished: datetime | None
+    result: str | None = Field(
+        description="Path of the enriched CSV, once completed.",
+        examples=[f"/home/shop/imagi/results/{REQUEST_ID_EXAMPLE}/products.csv"],
+    )
+    result_url: str | None = Field(
+        description="Download of the enriched CSV, once completed.",
+        examples=[f"{REQUEST_URL_EXAMPLE}/result/"],
+    )
+    report_url: str | None = Field(
+        description="Download of the compression report, once completed.",
+        examples=[f"{REQUEST_URL_EXAMPLE}/report/"],
+    )
+    run_url: str | None = Field(
+        description="The run in the Dagster UI.",
+        examples=[f"http://127.0.0.1:3000/runs/{RUN_ID_EXAMPLE}"],
+    )
+    created: datetime | None = Field(examples=["2026-11-23T17:12:06Z"])
+    finished: datetime | None = Field(examples=["2026-11-23T17:12:31Z"])
 
 
 class StatusPage(BaseModel):
     """Requests, newest first."""
 
     requests: list[Status]
-    next: str | None = Field(description="`cursor` of the next page; null on the last.")
+    next: str | None = Field(
+        description="`cursor` of the next page; null on the last.", examples=[RUN_ID_EXAMPLE]
+    )
 
 
 class Reference(BaseModel):
     """One image URL in one cell; row and position count from 1."""
 
-    row: int
-    column: str
-    position: int
-    url: str
+    row: int = Field(examples=[2])
+    column: str = Field(examples=["Image"])
+    position: int = Field(examples=[1])
+    url: str = Field(examples=["https://shop.example/shoe-red.jpg"])
 
 
 class UnusableEntry(BaseModel):
     """What stands at the place of an image URL and cannot be used."""
 
-    row: int
-    column: str
-    position: int
-    value: str
-    code: str
-    message: str
+    row: int = Field(examples=[4])
+    column: str = Field(examples=["Image"])
+    position: int = Field(examples=[1])
+    value: str = Field(examples=["b.jpg"])
+    code: str = Field(examples=["relative_url"])
+    message: str = Field(
+        examples=["The URL does not begin with https://. Write the whole URL, or give a base URL."]
+    )
 
 
 class References(BaseModel):
     """The image references of a CSV."""
 
-    total: int
-    distinct: int = Field(description="Images: a URL that is named twice is one.")
+    total: int = Field(examples=[121])
+    distinct: int = Field(description="Images: a URL that is named twice is one.", examples=[120])
     first: list[Reference] = Field(description=f"The first {MOST_SHOWN}.")
 
 
 class UnusableEntries(BaseModel):
     """The entries of a CSV that are no usable URLs."""
 
-    total: int
+    total: int = Field(examples=[1])
     first: list[UnusableEntry] = Field(description=f"The first {MOST_SHOWN}.")
 
 
 class Inspection(BaseModel):
     """What would be done with a CSV."""
 
-    file: str
-    encoding: str
-    delimiter: str
-    has_header: bool
-    columns: list[str]
-    url_columns: list[str] = Field(description="The columns that hold image URLs.")
-    rows: int
+    file: str = Field(examples=["products.csv"])
+    encoding: str = Field(examples=["utf-8"])
+    delimiter: str = Field(examples=[","])
+    has_header: bool = Field(examples=[True])
+    columns: list[str] = Field(examples=[["id", "Image"]])
+    url_columns: list[str] = Field(description="The columns that hold image URLs.", examples=[["Image"]])
+    rows: int = Field(examples=[100])
     references: References
     problems: UnusableEntries
 
@@ -122,35 +142,43 @@ class Inspection(BaseModel):
 class Image(BaseModel):
     """One image of a request; a failed one may have an earlier copy. Sizes are in bytes, sides in pixels."""
 
-    url: str
+    url: str = Field(examples=["https://shop.example/shoe-red.jpg"])
     key: str = Field(examples=["shoe-red-3f2a9c1b7d2e4f60"])
-    status: Literal["ok", "reused", "failed"]
-    output_url: str | None
-    source_format: str | None
-    source_bytes: int | None
-    source_width: int | None
-    source_height: int | None
-    format: str | None
-    bytes: int | None
-    width: int | None
-    height: int | None
-    kept_source: bool | None = Field(description="Whether the source was small enough as it was.")
+    status: Literal["ok", "reused", "failed"] = Field(examples=["ok"])
+    output_url: str | None = Field(examples=["http://127.0.0.1:8000/media/3f/shoe-red-3f2a9c1b7d2e4f60.jpg"])
+    source_format: str | None = Field(examples=["JPEG"])
+    source_bytes: int | None = Field(examples=[482_113])
+    source_width: int | None = Field(examples=[1600])
+    source_height: int | None = Field(examples=[1200])
+    format: str | None = Field(examples=["JPEG"])
+    bytes: int | None = Field(examples=[120_884])
+    width: int | None = Field(examples=[1600])
+    height: int | None = Field(examples=[1200])
+    kept_source: bool | None = Field(
+        description="Whether the source was small enough as it was.", examples=[False]
+    )
     error: RequestError | None
-    transient: bool | None = Field(description="Whether a later try may succeed by itself.")
+    transient: bool | None = Field(
+        description="Whether a later try may succeed by itself; null unless it failed.", examples=[None]
+    )
 
 
 class ImagePage(BaseModel):
     """Images of a request, in the order of its CSV."""
 
-    total: int
+    total: int = Field(examples=[120])
     images: list[Image]
 
 
 class Health(BaseModel):
     """Whether the service can do its work, and what keeps it from it."""
 
-    status: Literal["ok", "not ready"]
-    problems: list[str] = Field(examples=[["The daemon SENSOR gives no sign of life: start dagster-daemon."]])
+    status: Literal["ok", "not ready"] = Field(examples=["not ready"])
+    problems: list[str] = Field(
+        examples=[
+            ["The Dagster daemon is not running (SENSOR): start `imagi serve` or `dagster-daemon run`."]
+        ]
+    )
 
 
 def status_document(found: RequestStatus, store: Store, settings: Settings) -> Status:

@@ -27,7 +27,9 @@ class ProblemDetail(BaseModel):
         examples=["There is no column 'Bild'. There are: id, Image. Name a column that the header has."],
     )
     row: int | None = Field(None, description="Row of the CSV, as a spreadsheet counts.", examples=[3])
-    column: str | None = Field(None, description="Column of the CSV, or name of the parameter.")
+    column: str | None = Field(
+        None, description="Column of the CSV, or name of the parameter.", examples=["Image"]
+    )
 
 
 class Problem(BaseModel):
@@ -68,7 +70,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _MEANINGS = {
     400: "The request is malformed.",
     401: "No valid bearer token.",
-    403: "Another web site must not call this.",
+    403: "Another web site calls, or this server is called by a name that is not its own.",
     404: "There is no such thing, or it belongs to somebody else.",
     409: "Not in this state of the request.",
     413: "The file is larger than IMAGI_MAX_UPLOAD_BYTES.",

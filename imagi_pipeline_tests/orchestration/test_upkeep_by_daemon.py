@@ -53,6 +53,13 @@ query($request: String!) { runsOrError(filter: {tags: [{key: "imagi/request_id",
 """
 
 
+PURGES = """
+query { runsOrError(filter: {pipelineName: "purge"}) {
+  ... on Runs { results { status tags { key value } } }
+} }
+"""
+
+
 @dataclass
 class Scene:
     """A service and what its image host was asked."""
@@ -101,6 +108,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     settings = {
         "IMAGI_RETRY_CRON": "* * * * *",
         "IMAGI_RETRY_AFTER": "0",
+        "IMAGI_PURGE_CRON": "* * * * *",
+        "IMAGI_RETENTION_DAYS": "365",
         "IMAGI_REUSE_FOR": "0",
         "IMAGI_ATTEMPTS": "1",
     }
@@ -187,6 +196,16 @@ def test_images_of_other_settings_are_compressed_anew(scene: Scene) -> None:
     assert of_today
     assert record.settings == of_today.settings
     assert scene.host.sent["/other.jpg"] == 2
+
+
+def test_the_purge_runs_at_its_time(scene: Scene) -> None:
+    def ended() -> list[dict[str, Any]]:
+        runs = scene.service.query(PURGES)["runsOrError"]["results"]
+        return [run for run in runs if run["status"] in ("SUCCESS", "FAILURE")]
+
+    *_, first = wait_for(ended)
+    assert first["status"] == "SUCCESS"
+    assert {"key": "dagster/schedule_name", "value": "purge_schedule"} in first["tags"]
 
 
 def test_an_image_that_a_backfill_repaired_comes_into_the_csv_by_itself(scene: Scene) -> None:
