@@ -26,10 +26,10 @@ from typing import Any
 
 from PIL import Image
 
-from imagi_pipeline.core.codec_pool import KEEP_FREED_MEMORY
-from imagi_pipeline.core.compress import CompressionSettings, compress
 from imagi_pipeline.core.engine import compress_images
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.images.codec_pool import KEEP_FREED_MEMORY
+from imagi_pipeline.core.images.compress import CompressionSettings, compress
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import Settings
 
 SIDES = [(800, 800)] * 6 + [(1600, 1200)] * 3 + [(2700, 2200)]

@@ -12,7 +12,7 @@ from statistics import median
 
 import dagster as dg
 
-from imagi_pipeline.orchestration.event_batches import report_materializations
+from imagi_pipeline.orchestration.internals.event_batches import report_materializations
 
 Reporter = Callable[[dg.OpExecutionContext, Sequence[dg.AssetMaterialization]], None]
 

@@ -24,7 +24,7 @@ import requests
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from imagi_pipeline_tests.image_host import ImageHost
-from imagi_pipeline_tests.service import Service, running_service
+from imagi_pipeline_tests.running_service import Service, running_service
 
 API = "/imagi-process"
 IMAGES = 400

@@ -1,5 +1,5 @@
 """`python -m imagi_pipeline` is the `imagi` command."""
 
-from imagi_pipeline.cli import app
+from imagi_pipeline.cli.commands import app
 
 app()

@@ -24,13 +24,13 @@ from typing import Any
 import requests
 from PIL import Image
 
-from imagi_pipeline.core.landing import SECONDS_OF_A_DAY
-from imagi_pipeline.core.storage_checks import leftovers
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY
+from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.core.upkeep.checks import leftovers
 from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import alive, command, descendants, parent
-from imagi_pipeline_tests.service import free_port, wait_for
+from imagi_pipeline_tests.running_service import free_port, wait_for
 
 API = "/imagi-process"
 ENDS = {"completed", "failed", "cancelled"}

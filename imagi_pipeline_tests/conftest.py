@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import ENV_PREFIX, Settings
 from imagi_pipeline_tests.image_host import ImageHost
-from imagi_pipeline_tests.service import WEBHOOK_SECRET, Service, running_service
+from imagi_pipeline_tests.running_service import WEBHOOK_SECRET, Service, running_service
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

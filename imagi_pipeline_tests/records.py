@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagi_pipeline.core.store import ImageRecord, image_key
+from imagi_pipeline.core.storage.store import ImageRecord, image_key
 
 
 def image_record(url: str, *, source_bytes: int = 10, size: int = 3) -> ImageRecord:

@@ -8,7 +8,7 @@ import dagster as dg
 import yaml
 
 from imagi_pipeline.definitions import defs
-from imagi_pipeline.serve import LOCATION, MODULE
+from imagi_pipeline.service.serve import LOCATION, MODULE
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,9 +44,9 @@ def test_the_workspace_and_the_service_load_the_same_location() -> None:
 def test_the_core_the_settings_and_the_gateway_know_no_dagster() -> None:
     code = (
         "import sys, pkgutil, importlib, imagi_pipeline.core, imagi_pipeline.gateway\n"
-        "import imagi_pipeline.settings, imagi_pipeline.cli\n"
+        "import imagi_pipeline.settings, imagi_pipeline.cli.commands\n"
         "for package in (imagi_pipeline.core, imagi_pipeline.gateway):\n"
-        "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        importlib.import_module(module.name)\n"
         "assert 'dagster' not in sys.modules, 'dagster was imported'\n"
     )

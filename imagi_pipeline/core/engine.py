@@ -17,12 +17,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from imagi_pipeline.core.codec_pool import CodecPool, Thumbnails
-from imagi_pipeline.core.compress import CompressedImage
 from imagi_pipeline.core.errors import ErrorCode, FetchError, ImageError, InternalError, StorageError
-from imagi_pipeline.core.fetch import FetchedImage, Fetcher, retry_delay
-from imagi_pipeline.core.host_schedule import Download, HostSchedule
-from imagi_pipeline.core.store import ImageRecord, Store, image_key
+from imagi_pipeline.core.http.fetching import FetchedImage, Fetcher, retry_delay
+from imagi_pipeline.core.http.host_schedule import Download, HostSchedule
+from imagi_pipeline.core.images.codec_pool import CodecPool, Thumbnails
+from imagi_pipeline.core.images.compress import CompressedImage
+from imagi_pipeline.core.storage.store import ImageRecord, Store, image_key
 from imagi_pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)

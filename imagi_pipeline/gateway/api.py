@@ -16,9 +16,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from upath import UPath
 
 from imagi_pipeline.core.errors import FetchError, ImagiError
-from imagi_pipeline.core.fetch import Fetcher
+from imagi_pipeline.core.http.fetching import Fetcher
 from imagi_pipeline.core.request_status import RequestStatus
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway import health, metrics
 from imagi_pipeline.gateway.access import Caller, authenticate
 from imagi_pipeline.gateway.callbacks import Callbacks

@@ -15,9 +15,9 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.fetch import Fetcher
-from imagi_pipeline.core.landing import SECONDS_OF_A_DAY, remove_unfinished
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.http.fetching import Fetcher
+from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, remove_unfinished
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.api import Gateway, router, service
 from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.gateway.dagster_client import DagsterClient

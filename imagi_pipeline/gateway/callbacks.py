@@ -35,11 +35,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict
 from standardwebhooks import Webhook
 
+from imagi_pipeline.core.csv.cell_urls import normalise
 from imagi_pipeline.core.errors import FetchError
-from imagi_pipeline.core.fetch import Fetcher, PostAnswer
-from imagi_pipeline.core.image_urls import normalise
+from imagi_pipeline.core.http.fetching import Fetcher, PostAnswer
 from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED
-from imagi_pipeline.core.store import Store, is_request_id, storage_errors, sync_to_disk
+from imagi_pipeline.core.storage.store import Store, is_request_id, storage_errors, sync_to_disk
 from imagi_pipeline.gateway.dagster_client import DagsterUnreachableError
 from imagi_pipeline.settings import Settings, variable
 

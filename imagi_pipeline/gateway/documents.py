@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from imagi_pipeline.core import csv_table
+from imagi_pipeline.core.csv import table as csv_table
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus
-from imagi_pipeline.core.store import Store, shard
+from imagi_pipeline.core.storage.store import Store, shard
 from imagi_pipeline.settings import Settings
 
 MOST_SHOWN = 20

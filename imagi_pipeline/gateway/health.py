@@ -6,8 +6,8 @@ import time
 import uuid
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.landing import waiting_requests
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.landing import waiting_requests
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
 
 SECONDS_TO_WAIT = 900.0

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from imagi_pipeline.core.store import is_compressed_image
+from imagi_pipeline.core.storage.store import is_compressed_image
 
 MEDIA = "/media"
 CACHE_SECONDS = 24 * 3600

@@ -11,8 +11,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imagi_pipeline.core.landing import waiting_requests
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.landing import waiting_requests
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
 from imagi_pipeline.gateway.health import oldest_wait

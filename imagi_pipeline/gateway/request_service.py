@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from imagi_pipeline.core.landing import status_without_run, waiting_requests
 from imagi_pipeline.core.request_status import (
     COMPLETED,
     ERROR_CODE_TAG,
@@ -22,7 +21,8 @@ from imagi_pipeline.core.request_status import (
     SIZE_TAG,
     RequestStatus,
 )
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.landing import status_without_run, waiting_requests
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.access import Caller
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterRefusedError, RequestPage
 from imagi_pipeline.gateway.problems import ApiError

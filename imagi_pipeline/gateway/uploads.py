@@ -20,10 +20,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message as AsgiMessage
 
-from imagi_pipeline.core import image_urls
-from imagi_pipeline.core.csv_table import CsvTable, read_request
-from imagi_pipeline.core.landing import SECONDS_OF_A_DAY, publish, status_without_run
-from imagi_pipeline.core.store import RequestManifest, Store, safe_file_name
+from imagi_pipeline.core.csv import cell_urls
+from imagi_pipeline.core.csv.table import CsvTable, read_request
+from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, publish, status_without_run
+from imagi_pipeline.core.storage.store import RequestManifest, Store, safe_file_name
 from imagi_pipeline.gateway.problems import ApiError
 from imagi_pipeline.settings import Settings, variable
 
@@ -203,7 +203,7 @@ class Intake:
             message = f"This service makes no callbacks: {variable('webhook_secret')} is not set."
             raise ApiError(422, "no_callbacks", message, column="callback_url")
         if url:
-            image_urls.normalise(url)
+            cell_urls.normalise(url)
 
     def _publish(self, request_id: str, options: Options, owner: str | None, data: bytes) -> str:
         if options.callback_url:  # before the request: an end without a callback would be a loss

@@ -10,14 +10,14 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from imagi_pipeline.core import tables
-from imagi_pipeline.core.csv_table import CsvTable, enrich, read_request
+from imagi_pipeline.core import report as tables
+from imagi_pipeline.core.csv.table import CsvTable, enrich, read_request
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import ImagiError, StorageError
-from imagi_pipeline.core.image_lookup import image_urls
 from imagi_pipeline.core.request_status import ONLY_FAILED_TAG
-from imagi_pipeline.core.store import RequestManifest, Store, remove_if_empty
-from imagi_pipeline.orchestration import metadata
+from imagi_pipeline.core.storage.image_lookup import image_urls
+from imagi_pipeline.core.storage.store import RequestManifest, Store, remove_if_empty
+from imagi_pipeline.orchestration import event_metadata as metadata
 from imagi_pipeline.orchestration.partitions import (
     COMPRESSED_IMAGE,
     LINEAGE_ONLY,

@@ -4,10 +4,10 @@ import time
 
 import dagster as dg
 
-from imagi_pipeline.core import tables
-from imagi_pipeline.core.csv_dialect import read_records
-from imagi_pipeline.core.csv_table import read_csv
-from imagi_pipeline.core.storage_checks import Level, check_landing
+from imagi_pipeline.core import report as tables
+from imagi_pipeline.core.csv.dialect import read_records
+from imagi_pipeline.core.csv.table import read_csv
+from imagi_pipeline.core.upkeep.checks import Level, check_landing
 from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, read_report, uploaded_csv
 from imagi_pipeline.orchestration.resources import ImagiResource
 

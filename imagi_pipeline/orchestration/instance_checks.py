@@ -16,9 +16,9 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.launcher import WorkerStatus
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickStatus
 
-from imagi_pipeline.core.storage_checks import CLOCK_LIMIT, Finding, Level
+from imagi_pipeline.core.upkeep.checks import CLOCK_LIMIT, Finding, Level
 from imagi_pipeline.orchestration.instance import READY
-from imagi_pipeline.orchestration.run_history import request_of_run, run_records
+from imagi_pipeline.orchestration.internals.run_history import request_of_run, run_records
 from imagi_pipeline.orchestration.run_launcher import ImagiRunLauncher
 from imagi_pipeline.settings import default_folder
 

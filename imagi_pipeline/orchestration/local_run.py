@@ -13,7 +13,7 @@ from imagi_pipeline.core.request_status import (
     JOB_NAME,
     REQUEST_ID_TAG,
 )
-from imagi_pipeline.core.store import RequestManifest
+from imagi_pipeline.core.storage.store import RequestManifest
 from imagi_pipeline.orchestration.jobs import console_log_level
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 

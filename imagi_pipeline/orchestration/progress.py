@@ -9,6 +9,7 @@ import dagster as dg
 
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.report import ReportSummary
 from imagi_pipeline.core.request_status import (
     BYTES_AFTER_TAG,
     BYTES_BEFORE_TAG,
@@ -25,10 +26,12 @@ from imagi_pipeline.core.request_status import (
     ROWS_TAG,
     SETTINGS_TAG,
 )
-from imagi_pipeline.core.store import RequestManifest, image_key
-from imagi_pipeline.core.tables import ReportSummary
-from imagi_pipeline.orchestration import metadata
-from imagi_pipeline.orchestration.event_batches import report_materializations, reported_data_versions
+from imagi_pipeline.core.storage.store import RequestManifest, image_key
+from imagi_pipeline.orchestration import event_metadata as metadata
+from imagi_pipeline.orchestration.internals.event_batches import (
+    report_materializations,
+    reported_data_versions,
+)
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, images_partitions_def
 
 SECONDS_BETWEEN_FLUSHES = 1.0

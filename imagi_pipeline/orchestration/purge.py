@@ -15,9 +15,10 @@ from typing import Any
 import dagster as dg
 
 from imagi_pipeline.core.errors import ErrorCode, StorageError
-from imagi_pipeline.core.landing import SECONDS_OF_A_DAY
 from imagi_pipeline.core.request_status import CREATED_TAG
-from imagi_pipeline.core.retention import (
+from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY
+from imagi_pipeline.core.storage.store import Store, StoredFile, is_image_key, is_request_id, remove_if_empty
+from imagi_pipeline.core.upkeep.retention import (
     LEFTOVER_AGE,
     LivingImages,
     RequestFacts,
@@ -34,17 +35,8 @@ from imagi_pipeline.core.retention import (
     unfinished_files,
     work_folders,
 )
-from imagi_pipeline.core.store import Store, StoredFile, is_image_key, is_request_id, remove_if_empty
-from imagi_pipeline.orchestration.jobs import console_log_level
-from imagi_pipeline.orchestration.metadata import MOST_ROWS
-from imagi_pipeline.orchestration.partitions import (
-    COMPRESSED_IMAGE,
-    images_partitions_def,
-    requests_partitions_def,
-)
-from imagi_pipeline.orchestration.progress import failure
-from imagi_pipeline.orchestration.resources import ImagiResource
-from imagi_pipeline.orchestration.run_history import (
+from imagi_pipeline.orchestration.event_metadata import MOST_ROWS
+from imagi_pipeline.orchestration.internals.run_history import (
     IN_FLIGHT,
     OUR_ASSETS,
     delete_backfills,
@@ -57,6 +49,14 @@ from imagi_pipeline.orchestration.run_history import (
     request_of_run,
     run_records,
 )
+from imagi_pipeline.orchestration.jobs import console_log_level
+from imagi_pipeline.orchestration.partitions import (
+    COMPRESSED_IMAGE,
+    images_partitions_def,
+    requests_partitions_def,
+)
+from imagi_pipeline.orchestration.progress import failure
+from imagi_pipeline.orchestration.resources import ImagiResource
 from imagi_pipeline.settings import Settings, variable
 
 PURGE_JOB = "purge"

@@ -15,9 +15,9 @@ import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from imagi_pipeline.core.request_status import ONLY_FAILED_TAG, REQUEST_ID_TAG
-from imagi_pipeline.core.store import Store
-from imagi_pipeline.core.upkeep import failed_images, has_failures
-from imagi_pipeline.orchestration.backfills import (
+from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.core.upkeep.reruns import failed_images, has_failures
+from imagi_pipeline.orchestration.internals.backfills import (
     ENDED,
     NOT_URGENT,
     backfill_of,

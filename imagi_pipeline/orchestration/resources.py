@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 from upath import UPath
 
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.run_launcher import hold_run_lock
 from imagi_pipeline.settings import Settings, variable
 

@@ -11,8 +11,8 @@ import dagster as dg
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 
 from imagi_pipeline.core.request_status import CANCELLED, ONLY_FAILED_TAG, SETTINGS_TAG
-from imagi_pipeline.core.upkeep import Plan, plan_recompression, plan_refresh, plan_retries
-from imagi_pipeline.orchestration.backfills import (
+from imagi_pipeline.core.upkeep.reruns import Plan, plan_recompression, plan_refresh, plan_retries
+from imagi_pipeline.orchestration.internals.backfills import (
     backfill_id,
     is_launched,
     launch_backfill,

@@ -4,7 +4,6 @@ import time
 
 import dagster as dg
 
-from imagi_pipeline.core.landing import LandedRequest, land_requests, noting, remove_landed
 from imagi_pipeline.core.request_status import (
     CREATED_TAG,
     IMAGES_OF_A_LARGE_RUN,
@@ -12,6 +11,7 @@ from imagi_pipeline.core.request_status import (
     REQUEST_ID_TAG,
     SIZE_TAG,
 )
+from imagi_pipeline.core.storage.landing import LandedRequest, land_requests, noting, remove_landed
 from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 from imagi_pipeline.orchestration.progress import request_tags

@@ -13,7 +13,7 @@ from PIL import Image
 
 from imagi_pipeline.core.engine import Budget, ImageResult, compress_images
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.processes import codec_processes

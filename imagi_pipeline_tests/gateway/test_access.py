@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import requests
 
-from imagi_pipeline.core.landing import land_requests, publish, status_without_run
-from imagi_pipeline.core.store import RequestManifest, Store
+from imagi_pipeline.core.storage.landing import land_requests, publish, status_without_run
+from imagi_pipeline.core.storage.store import RequestManifest, Store
 from imagi_pipeline.gateway.access import UnsafeAddressError, authenticate, check_address
 from imagi_pipeline.gateway.problems import ApiError
 from imagi_pipeline.settings import Settings
-from imagi_pipeline_tests.service import served_gateway
+from imagi_pipeline_tests.running_service import served_gateway
 
 SHOP, OTHER, ADMIN = "shop-0123456789abcdef", "other-0123456789abcdef", "admin-0123456789abcdef"
 TOKENS = f"shop:{SHOP}, other:{OTHER},ops:{ADMIN}:admin"

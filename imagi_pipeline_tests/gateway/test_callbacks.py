@@ -21,7 +21,7 @@ import pytest
 from pydantic import SecretStr
 
 from imagi_pipeline.core.errors import UrlError
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.callbacks import (
     DELIVERIES_TO_ONE_RECEIVER,
     LONGEST_WAIT,
@@ -359,7 +359,7 @@ def test_another_gateway_goes_on_where_the_one_before_was(
 
 GATEWAY = """
 import json, sys, threading
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.settings import Settings
 

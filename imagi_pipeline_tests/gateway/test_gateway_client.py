@@ -15,7 +15,7 @@ import pytest
 
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost
-from imagi_pipeline_tests.service import Service, served_gateway, wait_for
+from imagi_pipeline_tests.running_service import Service, served_gateway, wait_for
 
 
 def submit(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

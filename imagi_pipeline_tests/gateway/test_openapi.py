@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from imagi_pipeline_tests.service import Service, running_service
+from imagi_pipeline_tests.running_service import Service, running_service
 
 SETTINGS = """
 # An image host that fails is a bad gateway, and no fault of ours.

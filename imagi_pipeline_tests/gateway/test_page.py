@@ -20,7 +20,7 @@ import uvicorn
 from imagi_pipeline.gateway.app import build_app
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost
-from imagi_pipeline_tests.service import Service, free_port, wait_for
+from imagi_pipeline_tests.running_service import Service, free_port, wait_for
 
 try:
     from axe_playwright_python.sync_playwright import Axe

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from imagi_pipeline.core.landing import SECONDS_OF_A_DAY, land_requests
-from imagi_pipeline.core.store import Store
+from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, land_requests
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.uploads import remove_old_keys
 from imagi_pipeline.settings import Settings
-from imagi_pipeline_tests.service import free_port, served_gateway
+from imagi_pipeline_tests.running_service import free_port, served_gateway
 
 UPLOAD = "/imagi-process/upload_csv/"
 LIMIT = 20_000

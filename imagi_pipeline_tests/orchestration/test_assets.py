@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagi_pipeline.core import tables
+from imagi_pipeline.core import report as tables
 from imagi_pipeline.core.engine import compress_images
-from imagi_pipeline.core.store import RequestManifest, image_key
+from imagi_pipeline.core.storage.store import RequestManifest, image_key
 from imagi_pipeline.orchestration.instance import request_status
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg

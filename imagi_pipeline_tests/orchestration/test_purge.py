@@ -26,11 +26,12 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
-from imagi_pipeline.core.landing import publish
 from imagi_pipeline.core.request_status import CREATED_TAG
-from imagi_pipeline.core.store import RequestManifest, Store, image_key
+from imagi_pipeline.core.storage.landing import publish
+from imagi_pipeline.core.storage.store import RequestManifest, Store, image_key
 from imagi_pipeline.orchestration import purge as purge_module
 from imagi_pipeline.orchestration.instance import open_instance
+from imagi_pipeline.orchestration.internals.run_history import IN_FLIGHT, forget_images
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE
 from imagi_pipeline.orchestration.purge import (
     Purge,
@@ -40,7 +41,6 @@ from imagi_pipeline.orchestration.purge import (
     remove_expired,
     run_purge,
 )
-from imagi_pipeline.orchestration.run_history import IN_FLIGHT, forget_images
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.records import image_record

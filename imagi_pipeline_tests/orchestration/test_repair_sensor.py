@@ -6,12 +6,12 @@ import dagster as dg
 import pytest
 
 from imagi_pipeline.core.request_status import ONLY_FAILED_TAG, REQUEST_ID_TAG
-from imagi_pipeline.core.store import RequestManifest, image_key
+from imagi_pipeline.core.storage.store import RequestManifest, image_key
 from imagi_pipeline.definitions import defs
 from imagi_pipeline.orchestration.repair_sensor import Cursor, repaired_images_sensor
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.orchestration.conftest import Installation
-from imagi_pipeline_tests.orchestration.test_backfills import declare_code_location, end, launch
+from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_code_location, end, launch
 
 
 @pytest.fixture(autouse=True)

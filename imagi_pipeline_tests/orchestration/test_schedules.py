@@ -11,7 +11,7 @@ import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
 from imagi_pipeline.core.request_status import REQUEST_ID_TAG
-from imagi_pipeline.core.store import image_key
+from imagi_pipeline.core.storage.store import image_key
 from imagi_pipeline.definitions import defs
 from imagi_pipeline.orchestration.schedules import (
     recompress_images_schedule,
@@ -20,7 +20,7 @@ from imagi_pipeline.orchestration.schedules import (
 )
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
-from imagi_pipeline_tests.orchestration.test_backfills import declare_code_location
+from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_code_location
 
 HOUR, DAY = 3600, 24 * 3600
 

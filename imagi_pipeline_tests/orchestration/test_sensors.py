@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from imagi_pipeline.core.landing import publish
 from imagi_pipeline.core.request_status import REQUEST_ID_TAG
-from imagi_pipeline.core.store import RequestManifest
+from imagi_pipeline.core.storage.landing import publish
+from imagi_pipeline.core.storage.store import RequestManifest
 from imagi_pipeline.orchestration.sensors import MOST_LAUNCHED_AT_ONCE, landing_folder_sensor
 from imagi_pipeline_tests.orchestration.conftest import Installation
 
@@ -108,7 +108,7 @@ def test_a_file_that_grows_between_the_two_looks_is_left_alone(
             writer.write("http://a/c.jpg\n")
         os.utime(path, (LONG_AGO, LONG_AGO))
 
-    monkeypatch.setattr("imagi_pipeline.core.landing.time.sleep", grow)
+    monkeypatch.setattr("imagi_pipeline.core.storage.landing.time.sleep", grow)
     assert look(installation) == []
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from imagi_pipeline.core.request_status import RequestStatus
-from imagi_pipeline.core.store import ImageRecord, Store, image_key
+from imagi_pipeline.core.storage.store import ImageRecord, Store, image_key
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
-from imagi_pipeline_tests.service import Service, running_service, wait_for
+from imagi_pipeline_tests.running_service import Service, running_service, wait_for
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 

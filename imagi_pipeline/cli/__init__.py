@@ -1,0 +1,1 @@
+"""The command `imagi`: its commands, and what they print."""

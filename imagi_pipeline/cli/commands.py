@@ -1,0 +1,539 @@
+"""The `imagi` command. Every command takes --json: one JSON document on stdout, and nothing else there."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+import uuid
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from upath import UPath
+
+from imagi_pipeline.cli.terminal import (
+    MOST_SHOWN,
+    err,
+    fail,
+    plain_errors,
+    print_error,
+    print_facts,
+    print_finding,
+    print_json,
+    print_lines,
+    print_rows,
+    print_status,
+    progress_bar,
+    upload_bar,
+)
+from imagi_pipeline.core.request_status import (
+    COMPLETED,
+    IN_QUEUE,
+    INTERRUPTED,
+    RequestStatus,
+)
+from imagi_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from imagi_pipeline.core.csv.table import CsvTable
+    from imagi_pipeline.core.storage.store import RequestManifest, Store
+    from imagi_pipeline.gateway.gateway_client import GatewayClient
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A CSV of image URLs in, the same CSV with the URLs of compressed copies out.",
+)
+
+EXIT_CODE_OF_INTERRUPT = 130
+"""128 and the number of SIGINT, as shells have it."""
+
+FAILURES_SHOWN = 3
+SECONDS_BETWEEN_STATUSES = 1.0
+
+SECONDS_TO_FINISH = 10
+"""An upload that is under way when the gateway is told to stop may take so long."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--url-column", help="Search only this column (name or number); may be repeated."),
+]
+BaseOption = Annotated[str | None, typer.Option("--base-url", help="What relative URLs are relative to.")]
+GatewayPort = Annotated[
+    int, typer.Option(min=1, max=65535, help="Port of the gateway: uploads, status, images, page.")
+]
+CsvArgument = Annotated[Path, typer.Argument(help="The CSV.")]
+
+
+@app.command()
+def process(
+    file: CsvArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Copy the enriched CSV and the report here too.")
+    ] = None,
+    url_column: ColumnOption = None,
+    base_url: BaseOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Process a CSV here and now: the whole Dagster job in this process, no daemon needed."""
+    with plain_errors(as_json):
+        document = process_file(file, output, tuple(url_column or ()), base_url, verbose=verbose)
+        _print_processed(document, as_json)
+
+
+@app.command()
+def inspect(
+    file: CsvArgument,
+    url_column: ColumnOption = None,
+    base_url: BaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what would be done with a CSV, without any network."""
+    from imagi_pipeline.core.csv.table import read_csv
+
+    with plain_errors(as_json):
+        table = read_csv(file.read_bytes(), url_columns=tuple(url_column or ()), base_url=base_url)
+    if as_json:
+        print_json(_inspection(table))
+    else:
+        _print_inspection(table)
+
+
+@app.command()
+def status(
+    request_id: Annotated[str | None, typer.Argument(help="The id that the request got.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Ask this Dagster over GraphQL, such as http://127.0.0.1:3000."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how far a request is; without an id, how far the newest requests are."""
+    with plain_errors(as_json):
+        if request_id is None:
+            _print_recent(_recent(url), as_json)
+            return
+        found = _status_over_graphql(url, request_id) if url else _status_here(request_id)
+        if found is None:
+            fail(f"There is no request {request_id}.", as_json)
+        places = {} if url or found.status != COMPLETED else _places(_store(), found)
+    if as_json:
+        print_json(asdict(found) | places)
+    else:
+        print_status(found)
+        print_lines([f"{name:15}{path}" for name, path in places.items()])
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address of the Dagster UI.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    gateway_host: Annotated[str, typer.Option(help="Address of the gateway.")] = "127.0.0.1",
+    gateway_port: GatewayPort = 8000,
+    as_json: JsonOption = False,
+) -> None:
+    """Run everything until Ctrl-C: CSVs that are uploaded or dropped are processed."""
+    from imagi_pipeline.gateway.access import check_address
+    from imagi_pipeline.orchestration.instance import furnish_home
+    from imagi_pipeline.service.serve import Address
+    from imagi_pipeline.service.serve import serve as run_service
+    from imagi_pipeline.service.supervisor import ProgramDiedError
+
+    with plain_errors(as_json):
+        check_address(gateway_host, Settings())
+        ui, gateway = Address(host, port), Address(gateway_host, gateway_port)
+        home, store = furnish_home(), _store()
+        if store.is_local:
+            store.landing.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "ui": ui.url,
+            "gateway": gateway.url,
+            "landing": str(store.landing),
+            "dagster_home": str(home),
+        }
+
+        def on_ready() -> None:
+            if as_json:
+                print_json(facts)
+            else:
+                print_lines(
+                    [
+                        f"Dagster UI      {facts['ui']}",
+                        f"upload          {facts['gateway']}",
+                        f"drop CSVs into  {facts['landing']}",
+                    ]
+                )
+
+        ui.check_free()
+        gateway.check_free()
+        err.print("Starting Dagster ...")
+        try:
+            run_service(ui, gateway, on_ready)
+        except ProgramDiedError as error:
+            fail(str(error), as_json)
+
+
+@app.command()
+def gateway(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: GatewayPort = 8000,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the HTTP side alone, beside a Dagster: uploads, status, images and page."""
+    import uvicorn
+
+    from imagi_pipeline.gateway.access import check_address
+    from imagi_pipeline.gateway.app import build_app
+    from imagi_pipeline.service.serve import Address
+
+    with plain_errors(as_json):
+        address, settings = Address(host, port), Settings()
+        check_address(host, settings)
+        address.check_free()
+        if "gateway_url" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"gateway_url": address.url})
+        gateway_app = build_app(settings)
+        if as_json:
+            print_json({"gateway": address.url})
+        uvicorn.run(
+            gateway_app,
+            host=host,
+            port=port,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        )
+
+
+@app.command()
+def submit(
+    file: CsvArgument,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end, and download the enriched CSV and the report.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="With --wait: the folder of the downloads.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="The gateway; else IMAGI_GATEWAY_URL.")] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="IMAGI_TOKEN", help="Your token, if it wants one.")
+    ] = None,
+    url_column: ColumnOption = None,
+    base_url: BaseOption = None,
+    callback_url: Annotated[
+        str | None, typer.Option("--callback-url", help="Where the service tells the end of the request.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Upload a CSV to a running gateway."""
+    from imagi_pipeline.gateway.gateway_client import GatewayClient
+
+    options = {"url_column": url_column or [], "base_url": base_url, "callback_url": callback_url}
+    with plain_errors(as_json):
+        client = GatewayClient(url or Settings().gateway_url, token)
+        with upload_bar(file.stat().st_size) as advance:
+            request_id = client.upload(file, options, advance)
+        found, copies = RequestStatus(request_id, IN_QUEUE, file.name), []
+        try:
+            if wait:
+                found = _awaited(client, request_id)
+                copies = _downloads(client, found, output or file.parent, file.stem)
+        except KeyboardInterrupt:
+            message = f"It goes on without you. Its status: {client.status_url(request_id)}"
+            fail(message, as_json, INTERRUPTED, EXIT_CODE_OF_INTERRUPT)
+        _print_submitted(found, copies, as_json)
+
+
+@app.command()
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Remove unfinished files that killed processes left a day ago.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this installation, and say how to mend what is wrong; exit code 1 on an error."""
+    from imagi_pipeline.cli.doctor import examine, remove_leftovers
+    from imagi_pipeline.core.upkeep.checks import Level
+
+    with plain_errors(as_json):
+        removed = remove_leftovers(_store()) if fix else []
+        findings = []
+        for finding in examine(Settings()):
+            findings.append(finding)
+            if not as_json:
+                print_finding(finding)
+    if as_json:
+        found = [asdict(finding) for finding in findings]
+        print_json({"findings": found, "removed": [str(path) for path in removed]})
+    elif removed:
+        print_lines([f"removed  {path}" for path in removed])
+    if any(finding.level == Level.ERROR for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def purge(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would go, and remove nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what is past IMAGI_RETENTION_DAYS, as purge_schedule does every day."""
+    with plain_errors(as_json):
+        days = Settings().retention_days
+        if days is None:
+            fail("IMAGI_RETENTION_DAYS is not set: everything is kept.", as_json)
+        document = _purged(days, dry_run=dry_run)
+    if as_json:
+        print_json(document)
+    else:
+        print_facts([(name, _shown(value)) for name, value in document.items()])
+
+
+@app.command()
+def home(as_json: JsonOption = False) -> None:
+    """Make DAGSTER_HOME ready for Dagster's own commands, and print it."""
+    from imagi_pipeline.orchestration.instance import furnish_home
+
+    with plain_errors(as_json):
+        folder = str(furnish_home())
+    if as_json:
+        print_json({"dagster_home": folder})
+    else:
+        print_lines([folder])
+
+
+@app.command()
+def demo(as_json: JsonOption = False) -> None:
+    """Process a sample CSV whose images are served on loopback: no internet needed."""
+    from imagi_pipeline.cli.demo import sample
+
+    with plain_errors(as_json), sample() as file:
+        document = process_file(file, None, (), None, verbose=False)
+        _print_processed(document, as_json)
+
+
+def process_file(
+    file: Path, output: Path | None, url_columns: tuple[str, ...], base_url: str | None, *, verbose: bool
+) -> dict[str, Any]:
+    """Run the job on a file; what became of it as one document.
+
+    Raises ImagiError when the file or the storage cannot be used, OSError when a folder cannot be made.
+    """
+    from imagi_pipeline.core.csv.table import read_request
+    from imagi_pipeline.core.storage.store import RequestManifest
+
+    store, request_id = _store(), str(uuid.uuid4())
+    manifest = RequestManifest(file.name, url_columns, base_url)
+    data = file.read_bytes()
+    read_request(data, url_columns=url_columns, base_url=base_url)  # before Dagster is loaded: it takes long
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+    store.write_upload(request_id, manifest, data)
+    found = _run(request_id, manifest, verbose)
+    document = asdict(found)
+    if found.status == COMPLETED:
+        document |= _places(store, found)
+        document["copies"] = _copies(document, output, Path(manifest.name).stem) if output else []
+    return document
+
+
+def _run(request_id: str, manifest: RequestManifest, verbose: bool) -> RequestStatus:
+    from imagi_pipeline.definitions import defs
+    from imagi_pipeline.orchestration.instance import open_instance, request_status
+    from imagi_pipeline.orchestration.local_run import run_request
+
+    with open_instance(capture_output=False) as instance:
+        with progress_bar(lambda: request_status(instance, request_id)):
+            run_request(defs, instance, request_id, manifest, verbose=verbose)
+        found = request_status(instance, request_id)
+    assert found is not None
+    return found
+
+
+def _purged(days: float, *, dry_run: bool) -> dict[str, Any]:
+    """What was purged by a run of the job in this process, or what a purge would remove."""
+    from imagi_pipeline.definitions import defs
+    from imagi_pipeline.orchestration.instance import open_instance
+    from imagi_pipeline.orchestration.purge import Purge, run_purge
+
+    with open_instance(capture_output=False) as instance:
+        if dry_run:
+            return Purge(instance, _store(), days, dry_run=True).work().describe()
+        return run_purge(defs, instance)
+
+
+def _shown(value: object) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _places(store: Store, found: RequestStatus) -> dict[str, Any]:
+    name = found.file or ""
+    return {
+        "result": str(store.result(found.request_id, name)),
+        "report": str(store.report(found.request_id)),
+    }
+
+
+def _copies(document: dict[str, Any], output: Path, stem: str) -> list[str]:
+    # Never the name of the input, which may lie in the same folder.
+    copies = {output / f"{stem}_enriched.csv": "result", output / f"{stem}_report.csv": "report"}
+    for copy, kind in copies.items():
+        copy.write_bytes(UPath(document[kind]).read_bytes())
+    return [str(copy) for copy in copies]
+
+
+def _status_here(request_id: str) -> RequestStatus | None:
+    from imagi_pipeline.core.storage.landing import status_without_run
+    from imagi_pipeline.orchestration.instance import open_instance, request_status
+
+    with open_instance() as instance:
+        found = request_status(instance, request_id)
+    return found or status_without_run(_store(), request_id)
+
+
+def _store() -> Store:
+    from imagi_pipeline.core.storage.store import Store
+
+    return Store(Settings().storage)
+
+
+def _recent(url: str | None) -> list[RequestStatus]:
+    if url:
+        from imagi_pipeline.gateway.dagster_client import DagsterClient
+
+        return DagsterClient(url).recent_requests(MOST_SHOWN).requests
+    from imagi_pipeline.orchestration.instance import open_instance, recent_requests
+
+    with open_instance() as instance:
+        return recent_requests(instance, MOST_SHOWN)
+
+
+def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
+    """The status of a request at its end, with a progress bar until then."""
+    err.print(f"request {request_id}", highlight=False)
+    found = client.status(request_id)
+    with progress_bar(lambda: found):
+        while not found.is_finished:
+            time.sleep(SECONDS_BETWEEN_STATUSES)
+            found = client.status(request_id)
+    return found
+
+
+def _downloads(client: GatewayClient, found: RequestStatus, folder: Path, stem: str) -> list[str]:
+    if found.status != COMPLETED:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    copies = {folder / f"{stem}_enriched.csv": "result", folder / f"{stem}_report.csv": "report"}
+    for copy, kind in copies.items():
+        client.download(found.request_id, kind, copy)
+    return [str(copy) for copy in copies]
+
+
+def _print_submitted(found: RequestStatus, copies: list[str], as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(found) | {"copies": copies})
+    else:
+        print_status(found)
+        print_lines([f"copied to      {copy}" for copy in copies])
+    if found.is_finished and found.status != COMPLETED:
+        raise typer.Exit(1)
+
+
+def _print_recent(found: list[RequestStatus], as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(each) for each in found])
+    elif not found:
+        print_lines(["There is no request yet."])
+    else:
+        print_lines(
+            [
+                f"{each.request_id}  {each.status:10}  {each.images_done:,} images, "
+                f"{each.images_failed:,} failed  {each.file or ''}"
+                for each in found
+            ]
+        )
+
+
+def _status_over_graphql(url: str, request_id: str) -> RequestStatus | None:
+    from imagi_pipeline.gateway.dagster_client import DagsterClient
+
+    return DagsterClient(url).request_status(request_id)
+
+
+def _inspection(table: CsvTable) -> dict[str, Any]:
+    return {
+        "encoding": table.encoding,
+        "delimiter": table.delimiter,
+        "has_header": table.has_header,
+        "url_columns": table.url_columns,
+        "rows": table.data_row_count,
+        "references": [asdict(reference) for reference in table.references],
+        "problems": [
+            {name: getattr(problem, name) for name in ("row", "column", "value", "code", "message")}
+            for problem in table.problems
+        ],
+    }
+
+
+def _print_inspection(table: CsvTable) -> None:
+    print_facts(
+        [
+            ("encoding", table.encoding),
+            ("delimiter", repr(table.delimiter)),
+            ("header", "yes" if table.has_header else "no"),
+            ("columns with images", ", ".join(table.url_columns) or "none"),
+            ("rows", f"{table.data_row_count:,}"),
+            ("image references", f"{len(table.references):,}"),
+            ("problems", f"{len(table.problems):,}"),
+        ]
+    )
+    print_rows("References", ("row", "column", "position", "url"), table.references)
+    print_rows("Problems", ("row", "column", "value", "message"), table.problems)
+
+
+def _print_processed(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+    if document["status"] != COMPLETED:
+        print_error(document["error"] or f"The request was {document['status']}.")
+        raise typer.Exit(EXIT_CODE_OF_INTERRUPT if document["error_code"] == INTERRUPTED else 1)
+    if as_json:
+        return
+    print_status(RequestStatus(**{name: document[name] for name in RequestStatus.__dataclass_fields__}))
+    command = sys.argv[0] if Path(sys.argv[0]).name == "imagi" else "imagi"
+    print_lines(
+        [
+            *_first_failures(document["report"]),
+            f"enriched CSV   {document['result']}",
+            f"report         {document['report']}",
+            *(f"copied to      {copy}" for copy in document["copies"]),
+            "",
+            f"Next: {command} serve    serves the images' URLs, shows this run in the Dagster UI,",
+            "      and processes what is dropped into the landing folder",
+        ]
+    )
+
+
+def _first_failures(report: str) -> list[str]:
+    with UPath(report).open(newline="", encoding="utf-8") as text:
+        failed = [row for row in csv.DictReader(text) if row["status"] == "failed"]
+    lines = [f"failed         {row['url']}: {row['error']}" for row in failed[:FAILURES_SHOWN]]
+    more = len(failed) - len(lines)
+    return [*lines, f"               ... and {more:,} more in the report"] if more else lines
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options of the command itself."""
+    if show:
+        print_lines([metadata.version("imagi_pipeline")])
+        raise typer.Exit

@@ -1,0 +1,126 @@
+"""`imagi doctor`: is this installation whole, and if not, how to mend it.
+
+The checks change nothing, but for a probe file that they remove again; `remove_leftovers` is the one cure.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from PIL import features
+from upath import UPath
+
+from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.core.upkeep.checks import (
+    Finding,
+    Level,
+    check_callbacks,
+    check_clock,
+    check_disk,
+    check_images,
+    check_landing,
+    check_storage,
+    check_unfinished,
+    check_uploads,
+    leftovers,
+)
+from imagi_pipeline.settings import Settings
+
+Check = Callable[[], list[Finding]]
+
+_PERMISSIONS = "See that the storage is there and that this user may use it."
+
+CODECS = {"jpg": "jpeg", "webp": "webp", "avif": "avif", "littlecms2": "colour profiles"}
+"""What Pillow may have been built without, and the output format or the feature that needs it."""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings, as they are made, the good ones too. Raises StorageError for an unknown storage."""
+    store, now = Store(settings.storage), time.time()
+    yield from check_versions(settings)
+    storage_checks: dict[str, Check] = {
+        "storage": partial(check_storage, store),
+        "clock": lambda: check_clock(store, time.time()),  # right then: earlier checks may take long
+        "landing": partial(check_landing, store, now),
+        "images": partial(check_images, store, now),
+        "leftovers": partial(check_unfinished, store, now),
+        "callbacks": partial(check_callbacks, store, now, has_secret=settings.webhook_secret is not None),
+    }
+    if store.is_local and not store.root.exists():
+        storage_checks = {"storage": storage_checks["storage"]}  # the others would make it
+    for name, check in storage_checks.items():
+        yield from _made(name, check)
+    yield from _examine_instance(store, time.time())
+
+
+def check_versions(settings: Settings) -> list[Finding]:
+    """Whether the programs fit together, and Pillow has the codecs that are needed."""
+    versions = {name: metadata.version(name) for name in ("imagi_pipeline", "dagster", "pillow")}
+    shown = ", ".join(f"{name} {version}" for name, version in versions.items())
+    findings = [Finding("versions", Level.OK, f"Python {platform.python_version()}, {shown}.")]
+    if (web := metadata.version("dagster-webserver")) != versions["dagster"]:
+        message = f"dagster is {versions['dagster']}, dagster-webserver is {web}."
+        mend = f"pip install dagster-webserver=={versions['dagster']}"
+        findings.append(Finding("versions", Level.ERROR, message, mend))
+    for codec, needed_for in CODECS.items():
+        if not features.check(codec):
+            level = Level.ERROR if needed_for in ("jpeg", settings.output_format) else Level.WARNING
+            mend = "Install a wheel of Pillow from PyPI, which has it: pip install --force-reinstall pillow"
+            findings.append(Finding("versions", level, f"This Pillow was built without {needed_for}.", mend))
+    return findings
+
+
+def remove_leftovers(store: Store) -> list[UPath]:
+    """Remove the unfinished files of a day ago or older; what they were. Raises StorageError."""
+    found = leftovers(store, time.time())
+    for path in found:
+        if store.root not in path.parents:
+            raise ValueError(f"{path} is not below {store.root}")
+        store.remove_folder(path)
+    return found
+
+
+def _examine_instance(store: Store, now: float) -> Iterator[Finding]:
+    from imagi_pipeline.orchestration import instance_checks as checks
+
+    home = checks.dagster_home()
+    places = {"DAGSTER_HOME": home} | ({"the storage": Path(store.root.path)} if store.is_local else {})
+    yield from _made("disk", partial(check_disk, places))
+    at_home = checks.check_home(home)
+    yield from at_home
+    if any(finding.level == Level.ERROR for finding in at_home):
+        return
+    try:
+        with checks.existing_instance(home) as instance:
+            from imagi_pipeline.definitions import defs
+
+            instance_checks: dict[str, Check] = {
+                "instance": partial(checks.check_instance, instance),
+                "daemon": partial(checks.check_daemon, instance, now),
+                "instigators": partial(checks.check_instigators, instance, defs),
+                "runs": partial(checks.check_runs, instance, now),
+                "uploads": lambda: check_uploads(store, checks.requests_with_runs(instance), now),
+            }
+            for name, check in instance_checks.items():
+                yield from _made(name, check)
+    except Exception as error:  # noqa: BLE001 - Dagster raises errors of many kinds over its settings
+        mend = f"Mend {home / 'dagster.yaml'}, or see that its database runs."
+        yield Finding("instance", Level.ERROR, f"Dagster cannot open the instance: {_line(error)}", mend)
+
+
+def _made(name: str, check: Check) -> list[Finding]:
+    """The findings of a check; that it cannot be made is one too."""
+    try:
+        return check()
+    except (ImagiError, OSError) as error:
+        return [Finding(name, Level.ERROR, f"This cannot be looked at: {_line(error)}", _PERMISSIONS)]
+
+
+def _line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

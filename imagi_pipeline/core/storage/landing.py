@@ -1,0 +1,295 @@
+"""The landing folder: which files are complete, and how one becomes a request.
+
+A dropped file is claimed by moving it into a folder named by a new request id; from there on it is like a
+request that the gateway published: `landing/<request_id>/` with one CSV and perhaps a manifest, complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from upath import UPath
+
+from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.request_status import FAILED, IN_QUEUE, INTERRUPTED, RequestStatus
+from imagi_pipeline.core.storage.store import (
+    MANIFEST,
+    RequestManifest,
+    Store,
+    is_request_id,
+    remove_if_empty,
+    safe_file_name,
+    storage_errors,
+    sync_to_disk,
+)
+
+SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_OF_A_DAY = 24 * 3600
+UNFINISHED = ".part"
+UNFINISHED_SUFFIXES = (UNFINISHED, ".tmp", ".crdownload", ".filepart", "~")
+REQUEST_NAMESPACE = uuid.UUID("8f5d4a0e-6f0b-4f6f-9a41-0d6a2c1f7b3e")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A file as it was at one moment: size in bytes, time of its last change, and its ETag in a bucket."""
+
+    size: int
+    changed_at: float
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LandedRequest:
+    """A complete request in the landing folder."""
+
+    request_id: str
+    file: UPath
+    manifest: RequestManifest
+
+
+@contextlib.contextmanager
+def noting(problems: list[str], path: UPath) -> Iterator[None]:
+    """Add what goes wrong with one entry of the folder to `problems`: it must not hold up the others."""
+    try:
+        yield
+    except (OSError, ValueError, StorageError) as error:
+        readable = str(path).encode("utf-8", "replace").decode()
+        problems.append(f"{readable} cannot be taken: {error}")
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a name says that the file is hidden or not complete yet."""
+    return name.startswith((".", "~")) or name.lower().endswith(UNFINISHED_SUFFIXES)
+
+
+def complete_names(
+    first: Mapping[str, Look], second: Mapping[str, Look], now: float, quiet_period: float
+) -> list[str]:
+    """The names of the files that did not change between two looks nor for `quiet_period` s, oldest first.
+
+    A time of change in the future, from another machine's clock, counts as quiet when the looks agree.
+    """
+    return sorted(
+        (
+            name
+            for name, look in second.items()
+            if first.get(name) == look and not 0 <= now - look.changed_at < quiet_period
+        ),
+        key=lambda name: (second[name].changed_at, name),
+    )
+
+
+def land_requests(store: Store, quiet_period: float) -> tuple[list[LandedRequest], list[str]]:
+    """Claim the complete files of the landing folder.
+
+    Returns all requests that lie there now, complete, and what cannot be taken and why. Raises OSError when
+    the landing folder itself cannot be read.
+    """
+    if store.is_local:
+        store.landing.mkdir(parents=True, exist_ok=True)
+    requests: list[LandedRequest] = []
+    problems: list[str] = []
+    folders = [
+        path for path in _children(store.landing) if is_request_id(path.name) and not path.is_symlink()
+    ]
+    for path, look in _complete_files(store.landing, quiet_period):
+        with noting(problems, path):
+            requests.append(_accept(store, path, look))
+    for folder in folders:
+        with noting(problems, folder):
+            if landed := _landed_in(folder):
+                requests.append(landed)
+            else:
+                remove_if_empty(folder)  # a claim that died before its rename
+    return requests, problems
+
+
+def publish(store: Store, request_id: str, manifest: RequestManifest, data: bytes) -> None:
+    """Put a request into the landing folder, whole or not at all, and on the disk when this returns.
+
+    On a local storage a request that lies there already stays as it is. Raises StorageError.
+    """
+    folder = store.landing / request_id
+    if not store.is_local:  # a put is atomic, and without its CSV a folder is no request
+        store.write(folder / MANIFEST, manifest.to_json())
+        store.write(folder / manifest.name, data)
+        return
+    with storage_errors("write", folder):
+        hidden = Path(store.landing.path, f".{uuid.uuid4().hex}{UNFINISHED}")
+        hidden.mkdir(parents=True)
+        try:
+            for name, content in ((manifest.name, data), (MANIFEST, manifest.to_json())):
+                (hidden / name).write_bytes(content)
+                sync_to_disk(hidden / name)
+            sync_to_disk(hidden)
+            with _already_there():
+                hidden.rename(folder.path)
+            sync_to_disk(hidden.parent)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def remove_unfinished(store: Store) -> None:
+    """Remove what gateways that were killed left behind a day ago or earlier."""
+    if not store.is_local:
+        return
+    for folder in Path(store.landing.path).glob(f".*{UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > SECONDS_OF_A_DAY:
+                shutil.rmtree(folder)
+
+
+def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
+    """The status of a request that has no run: waiting in the landing folder, or lost; None if unknown."""
+    if not is_request_id(request_id):
+        return None
+    try:
+        landed = _landed_in(store.landing / request_id)
+    except ValueError:  # its manifest is broken: the sensor says so, and it stays until it is mended
+        return RequestStatus(request_id, IN_QUEUE)
+    if landed:
+        given = landed.manifest
+        return RequestStatus(request_id, IN_QUEUE, given.name, created=given.created, owner=given.owner)
+    kept = store.read_manifest(request_id)
+    if kept is None:
+        return None
+    lost = "It was interrupted before its run began: hand the file in again."
+    return RequestStatus(
+        request_id,
+        FAILED,
+        kept.name,
+        error_code=INTERRUPTED,
+        error=lost,
+        created=kept.created,
+        owner=kept.owner,
+    )
+
+
+def waiting_requests(store: Store) -> list[RequestStatus]:
+    """The status of the requests in the landing folder, newest first."""
+    names = [path.name for path in _children(store.landing) if is_request_id(path.name)]
+    found = [status for name in names if (status := status_without_run(store, name))]
+    return sorted(
+        (status for status in found if status.status == IN_QUEUE),
+        key=lambda status: status.created or 0.0,
+        reverse=True,
+    )
+
+
+def remove_landed(store: Store, request: LandedRequest) -> None:
+    """Remove a request from the landing folder, once it is safe elsewhere."""
+    request.file.unlink(missing_ok=True)
+    folder = request.file.parent
+    if folder != store.landing:
+        (folder / MANIFEST).unlink(missing_ok=True)
+        remove_if_empty(folder)
+
+
+def _complete_files(landing: UPath, quiet_period: float) -> list[tuple[UPath, Look]]:
+    first = dict(_look(landing))
+    if not first:
+        return []
+    time.sleep(SECONDS_BETWEEN_LOOKS)
+    second = dict(_look(landing))
+    names = complete_names(first, second, time.time(), quiet_period)
+    return [(landing / name, second[name]) for name in names if not _has_writer(landing / name)]
+
+
+def _look(landing: UPath) -> Iterator[tuple[str, Look]]:
+    for path in _children(landing):
+        with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
+            if _is_dropped_file(path):
+                stat = path.stat()
+                info = stat.as_info() if hasattr(stat, "as_info") else {}
+                yield path.name, Look(stat.st_size, stat.st_mtime, str(info.get("ETag", "")))
+
+
+def _is_dropped_file(path: UPath) -> bool:
+    ignored = is_ignored(path.name) or is_ignored(safe_file_name(path.name))
+    return not ignored and _is_visible_file(path)
+
+
+def _children(folder: UPath) -> list[UPath]:
+    try:
+        return sorted(folder.iterdir(), key=lambda path: path.name)
+    except (FileNotFoundError, NotADirectoryError):  # a bucket has no empty folders
+        return []
+
+
+def _accept(store: Store, path: UPath, look: Look) -> LandedRequest:
+    manifest = RequestManifest(path.name)
+    if not store.is_local:
+        return LandedRequest(_id_in_bucket(path, look), path, manifest)
+    request_id = str(uuid.uuid4())
+    folder = path.parent / request_id
+    folder.mkdir()
+    return LandedRequest(request_id, path.rename(folder / manifest.name), manifest)
+
+
+def _id_in_bucket(path: UPath, look: Look) -> str:
+    """A bucket has no rename: the same version of the same object is the same request."""
+    return str(uuid.uuid5(REQUEST_NAMESPACE, f"{path}|{look.etag}|{look.size}|{look.changed_at}"))
+
+
+def _landed_in(folder: UPath) -> LandedRequest | None:
+    """The request in a folder of its own; None when there is none, or it is being removed just now."""
+    # Nothing unfinished lies here, whatever its name says: it came by a rename, or by one put.
+    files = [path for path in _children(folder) if path.name != MANIFEST and _is_visible_file(path)]
+    if not files:
+        return None
+    manifest = folder / MANIFEST
+    data = None
+    with contextlib.suppress(FileNotFoundError):
+        data = None if manifest.is_symlink() else manifest.read_bytes()
+    if data is None and not files[0].exists():
+        return None
+    described = RequestManifest.from_json(data) if data else RequestManifest(files[0].name)
+    return LandedRequest(folder.name, files[0], described)
+
+
+def _is_visible_file(path: UPath) -> bool:
+    """Whether it is a plain file; a link could lead to any file that this program may read."""
+    return not path.name.startswith(".") and path.is_file() and not path.is_symlink()
+
+
+@contextlib.contextmanager
+def _already_there() -> Iterator[None]:
+    """Ignore that a folder cannot be renamed because its new name is taken by one that is not empty."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _has_writer(path: UPath) -> bool:
+    """Whether a process of this machine still has the file open for writing (Linux only, else False).
+
+    The kernel grants a read lease only on a file that nobody has open for writing: fcntl(2), F_SETLEASE.
+    """
+    if path.protocol not in ("", "file", "local") or not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        handle = os.open(str(path), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:  # not the owner, or a file system without leases: the quiet period must do
+        return False
+    finally:
+        os.close(handle)
+    return False

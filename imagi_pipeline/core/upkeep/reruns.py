@@ -1,0 +1,220 @@
+"""Which requests are to be run again as time passes: to re-try, to refresh, to compress with new settings.
+
+Work is planned by request, not by image: a request is one run, and what a run cannot mend (an image that is
+gone for good) is tried once and reported, not again at each look.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import PurePath
+from typing import NamedTuple
+
+from imagi_pipeline.core import report as tables
+from imagi_pipeline.core.request_status import CANCELLED, FAILED
+from imagi_pipeline.core.storage.store import Store
+
+READERS = 8
+"""Reports read at the same time: on a bucket each takes tens of milliseconds, nearly all of it waiting."""
+
+_NO_RUN_HELPS = "with nothing to do"
+_IN_FLIGHT = "with a run in flight"
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run of a request that has ended, and with what status; times are in seconds since 1970.
+
+    `only_failed` is a run that left alone what an earlier one had done.
+    """
+
+    request_id: str
+    status: str
+    only_failed: bool
+    images_failed: int
+    created: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The requests to run again, and how many others there are, by the reason why not."""
+
+    request_ids: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def reason(self) -> str:
+        """How many requests are not run, and why, for people."""
+        counts = [f"{count:,} {why}" for why, count in self.others.most_common()]
+        return "Requests not run: " + (", ".join(counts) or "none") + "."
+
+
+def plan_retries(
+    store: Store,
+    runs: Iterable[PastRun],
+    in_flight: Collection[str],
+    now: float,
+    *,
+    first_delay: float,
+    patience: float,
+) -> Plan:
+    """The requests with transient failures whose next try is due.
+
+    `runs` are those of the requests to look at, newest first. The first try comes `first_delay` seconds after
+    the end of the run that failed, each further one after twice the time of the one before it, and none later
+    than `patience` seconds after the start of the last run that attempted all images.
+    """
+    plan = Plan()
+    of_requests: dict[str, list[PastRun]] = {}
+    for run in runs:
+        of_requests.setdefault(run.request_id, []).append(run)
+    for request_id, of_request in of_requests.items():
+        newest, tries = of_request[0], _tries(of_request, now - patience)
+        if newest.status == CANCELLED:
+            plan.others["cancelled"] += 1
+        elif not (newest.images_failed or newest.status == FAILED):
+            plan.others["without failures"] += 1
+        elif request_id in in_flight:
+            plan.others[_IN_FLIGHT] += 1
+        elif tries is None:
+            plan.others["given up"] += 1
+        elif now < newest.ended + first_delay * 2**tries:
+            plan.others["not due yet"] += 1
+        elif not has_failures(store, request_id, transient=True):
+            plan.others["without failures that may pass"] += 1
+        else:
+            plan.request_ids.append(request_id)
+    return plan
+
+
+def plan_refresh(
+    store: Store, living: Iterable[str], in_flight: Collection[str], lately: Collection[str], before: float
+) -> Plan:
+    """The living requests that refer to an image last checked before a time, in seconds since 1970.
+
+    `lately` are those of which all images were attempted since then: what is older is gone or out of reach.
+    A record is written at each check, so one listing tells the times; reading 100,000 takes half a minute,
+    on a bucket an hour.
+    """
+
+    @cache
+    def checked() -> dict[str, float]:
+        files = store.files(store.compressed)
+        return {PurePath(file.name).stem: file.changed_at or 0.0 for file in files if file.is_record}
+
+    def is_due(request_id: str) -> bool:
+        return any(checked().get(key, before) < before for key in _keys_with_copy(store, request_id))
+
+    return _plan(living, {_IN_FLIGHT: in_flight, "refreshed lately": lately}, is_due)
+
+
+def plan_recompression(
+    store: Store,
+    living: Iterable[str],
+    in_flight: Collection[str],
+    attempted: Mapping[str, float],
+    settings: str,
+) -> Plan:
+    """The living requests that refer to an image made with other settings than those of this fingerprint.
+
+    `attempted` are the times, in seconds since 1970, at which requests were last run with these settings:
+    what still has others since before then is gone or out of reach.
+    """
+    checks = _Checks(store)
+
+    def is_due(request_id: str) -> bool:
+        since = attempted.get(request_id, 0.0)
+        return any(check.settings != settings and check.at > since for check in checks.of(request_id))
+
+    return _plan(living, {_IN_FLIGHT: in_flight}, is_due)
+
+
+def failed_images(store: Store, request_ids: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The requests with failed images in their report, each with the keys of these."""
+    with ThreadPoolExecutor(READERS) as readers:
+        failed = readers.map(lambda request_id: _failed_keys(store, request_id), request_ids)
+        for request_id, keys in zip(request_ids, failed, strict=True):
+            if keys:
+                yield request_id, keys
+
+
+def has_failures(store: Store, request_id: str, *, transient: bool = False) -> bool:
+    """Whether images failed in the report of a request; with `transient`, for a reason that may pass."""
+    data = store.read(store.report(request_id))
+    if data is None or not _may_have_failures(data):
+        return False
+    report = tables.from_csv(data, ["status", "transient"])
+    failed = report["status"] == "failed"
+    return bool((failed & (report["transient"] == "True") if transient else failed).any())
+
+
+def _tries(newest_first: list[PastRun], since: float) -> int | None:
+    """How often the failures of the last whole run were tried again; None when it began before a time."""
+    for tries, run in enumerate(newest_first):
+        if run.created < since:
+            return None
+        if not run.only_failed:
+            return tries
+    return None
+
+
+def _plan(
+    living: Iterable[str], passed_over: dict[str, Collection[str]], is_due: Callable[[str], bool]
+) -> Plan:
+    plan = Plan()
+    for request_id in living:
+        why = next((why for why, known in passed_over.items() if request_id in known), None)
+        if why is None and is_due(request_id):
+            plan.request_ids.append(request_id)
+        else:
+            plan.others[why or _NO_RUN_HELPS] += 1
+    return plan
+
+
+class _Check(NamedTuple):
+    """When an image was last found to be as its host has it, and with which settings it was made."""
+
+    at: float
+    settings: str
+
+
+class _Checks:
+    """What the image records say, each read once however many requests share the image."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, _Check | None] = {}
+
+    def of(self, request_id: str) -> Iterator[_Check]:
+        """The checks of the images that a request has copies of."""
+        for key in _keys_with_copy(self._store, request_id):
+            if key not in self._known:
+                record = self._store.read_record(key)
+                self._known[key] = _Check(record.checked_at, record.settings) if record else None
+            if check := self._known[key]:
+                yield check
+
+
+def _keys_with_copy(store: Store, request_id: str) -> list[str]:
+    data = store.read(store.report(request_id))
+    if data is None:
+        return []
+    report = tables.from_csv(data, ["key", "file"])
+    return list(report[report["file"] != ""]["key"])
+
+
+def _failed_keys(store: Store, request_id: str) -> list[str]:
+    data = store.read(store.report(request_id))
+    if data is None or not _may_have_failures(data):
+        return []
+    report = tables.from_csv(data, ["key", "status"])
+    return list(report[report["status"] == "failed"]["key"])
+
+
+def _may_have_failures(report: bytes) -> bool:
+    return b",failed," in report  # most reports have none, and need not be parsed

@@ -1,0 +1,266 @@
+"""What may go and what must stay: requests past their retention, and images that no request refers to.
+
+Rules and what they are applied to, without Dagster. In doubt something stays: the next purge looks again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from upath import UPath
+
+from imagi_pipeline.core import report as tables
+from imagi_pipeline.core.csv.table import read_request
+from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY
+from imagi_pipeline.core.storage.store import (
+    MANIFEST,
+    Store,
+    StoredFile,
+    image_key,
+    is_image_key,
+    is_request_id,
+    shard,
+)
+
+REST_AFTER_A_RUN = SECONDS_OF_A_DAY
+"""Seconds for which a request stays after the end of a run, however old it is: somebody cared for it."""
+
+LEFTOVER_AGE = SECONDS_OF_A_DAY
+"""Seconds after which nobody writes to an unfinished file any more."""
+
+IMAGE_AGE = 3600.0
+"""Seconds for which an image stays that no request refers to."""
+
+_ID_LENGTH = 36
+_OURS_IN_LANDING = re.compile(r"\.[0-9a-f]{32}\.(part|tmp)")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What decides about a request; times are seconds since 1970.
+
+    `handed_in` is the time of its oldest trace, None when nothing tells it. `is_busy`: a run of it is in
+    flight or about to be, or it waits in the landing folder.
+    """
+
+    request_id: str
+    handed_in: float | None
+    last_ended: float | None = None
+    is_busy: bool = False
+
+
+def expired_requests(requests: Iterable[RequestFacts], now: float, retention: float) -> list[str]:
+    """The requests that may go, oldest first: handed in more than `retention` seconds ago, and idle."""
+    expired = [
+        (request.handed_in, request.request_id)
+        for request in requests
+        if request.handed_in is not None
+        and not request.is_busy
+        and now - request.handed_in > retention
+        and now - (request.last_ended or 0.0) > REST_AFTER_A_RUN
+    ]
+    return [request_id for _, request_id in sorted(expired)]
+
+
+# -- requests
+
+
+def request_folders(store: Store) -> tuple[UPath, ...]:
+    """The folders whose files and folders have names that begin with a request id."""
+    names = ("uploads", "references", "reports", "results", "work", "callbacks")
+    return tuple(store.root / name for name in names)
+
+
+def stored_requests(store: Store) -> dict[str, float | None]:
+    """Every request that left a trace in the storage, and the time of its oldest file, if it is told.
+
+    The landing folder does not count.
+    """
+    changes: dict[str, list[float]] = {}
+    for folder in request_folders(store):
+        for name in store.names(folder):
+            if is_request_id(name[:_ID_LENGTH]):
+                changes.setdefault(name[:_ID_LENGTH], [])
+        for file in store.files(folder):
+            request_id = file.path.partition(f"{folder.path}/")[2][:_ID_LENGTH]
+            if request_id in changes and file.changed_at is not None:
+                changes[request_id].append(file.changed_at)
+    return {request_id: min(times, default=None) for request_id, times in changes.items()}
+
+
+def landing_requests(store: Store) -> set[str]:
+    """The requests that lie in the landing folder: without its run, such a one would be launched anew."""
+    return {name for name in store.names(store.landing) if is_request_id(name)}
+
+
+def request_files(store: Store, request_id: str) -> list[StoredFile]:
+    """The files of a request, in the order in which they may go: its manifest, which dates it, last."""
+    callbacks = [name for name in store.names(store.callbacks) if name.startswith(request_id)]
+    places = [
+        *(store.callbacks / name for name in callbacks),
+        *_folders_of(store, request_id),
+        store.report(request_id),
+        store.references(request_id),
+    ]
+    files = [file for place in places for file in store.files(place)]
+    return sorted(files, key=lambda file: file.name == MANIFEST)
+
+
+def remove_request_files(store: Store, request_id: str) -> list[StoredFile]:
+    """Remove all that a request has in the storage, and tell what that was."""
+    files = request_files(store, request_id)
+    store.remove_files([file.path for file in files])
+    for folder in _folders_of(store, request_id):
+        store.remove_folder(folder)  # empty folders of a local disk
+    return files
+
+
+def _folders_of(store: Store, request_id: str) -> list[UPath]:
+    return [store.root / name / request_id for name in ("work", "results", "uploads")]
+
+
+# -- images
+
+
+class LivingImages:
+    """The keys of the images that requests refer to, except requests that go; grows with new requests.
+
+    A request counts once it is uploaded: before it is parsed, and seconds before its run looks at the first
+    image record. Who removes images calls `update` before each small batch.
+    """
+
+    def __init__(self, store: Store, without: Collection[str] = ()) -> None:
+        """Read what all requests refer to. Raises StorageError: what cannot be read is not unused."""
+        self.keys: set[str] = set()
+        self._store = store
+        self._seen = set(without)
+        self._urls: set[str] = set()
+        for name in store.names(store.root / "references"):
+            self._look(name.removesuffix(".csv"))
+        self.update()
+
+    def update(self) -> None:
+        """Look at the requests that were not there before. Raises StorageError."""
+        for name in self._store.names(self._store.uploads):
+            self._look(name)
+
+    def _look(self, request_id: str) -> None:
+        if request_id in self._seen or not is_request_id(request_id):
+            return
+        urls = _urls_of(self._store, request_id)
+        if urls is not None:
+            self.keys.update(image_key(url) for url in urls if url not in self._urls)
+            self._urls.update(urls)
+            self._seen.add(request_id)
+
+
+def _urls_of(store: Store, request_id: str) -> list[str] | None:
+    """The URLs of a request; None while its upload is not whole."""
+    references = store.read(store.references(request_id))
+    if references is not None:
+        return tables.distinct_urls(tables.from_csv(references))
+    try:
+        manifest = store.read_manifest(request_id)
+    except ValueError:  # no run can read it either
+        return []
+    if manifest is None:
+        return None
+    data = store.read(store.uploads / request_id / manifest.name)
+    if data is None:  # nor of a CSV that somebody removed
+        return []
+    try:
+        table = read_request(data, url_columns=manifest.url_columns, base_url=manifest.base_url)
+    except ImagiError:  # and no run can do anything with this
+        return []
+    return [reference.url for reference in table.references]
+
+
+@dataclass
+class ShardPlan:
+    """What may go of one of the 256 folders of images: `keys` are those of images that nobody refers to."""
+
+    keys: list[str] = field(default_factory=list)
+    records: list[StoredFile] = field(default_factory=list)
+    images: list[StoredFile] = field(default_factory=list)
+    unfinished: list[StoredFile] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[StoredFile]:
+        """All files that may go. Records come first: without one, an image is not reused."""
+        return [*self.records, *self.images, *self.unfinished]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing may go."""
+        return not self.keys and not self.unfinished
+
+
+def plan_shard(
+    files: Iterable[StoredFile], partitions: Iterable[str], living: Collection[str], now: float
+) -> ShardPlan:
+    """What may go of the files and the partitions of one folder of images; strange files stay."""
+    plan = ShardPlan()
+    by_key: defaultdict[str, list[StoredFile]] = defaultdict(list)
+    for file in files:
+        key = file.name.rpartition(".")[0]
+        if file.is_temporary and is_older(file, LEFTOVER_AGE, now):
+            plan.unfinished.append(file)
+        elif is_image_key(key):
+            by_key[key].append(file)
+    for key in sorted({*by_key, *partitions}):
+        if key in living or not all(is_older(file, IMAGE_AGE, now) for file in by_key[key]):
+            continue
+        plan.keys.append(key)
+        for file in by_key[key]:
+            (plan.records if file.is_record else plan.images).append(file)
+    return plan
+
+
+def by_shard(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Image keys by the folder of their image; what is no image key is left out."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        if is_image_key(key):
+            found[shard(key)].append(key)
+    return found
+
+
+# -- what processes that were killed left behind
+
+
+def is_older(file: StoredFile, age: float, now: float) -> bool:
+    """Whether a file was last changed more than `age` seconds ago; not if nothing tells it."""
+    return file.changed_at is not None and now - file.changed_at > age
+
+
+def unfinished_files(store: Store, now: float) -> list[StoredFile]:
+    """The unfinished files of requests, a day old. Those of images are in the plan of their folder."""
+    folders = (*request_folders(store), store.idempotency_keys)
+    files = (file for folder in folders for file in store.files(folder))
+    return [file for file in files if file.is_temporary and is_older(file, LEFTOVER_AGE, now)]
+
+
+def landing_leftovers(store: Store, now: float) -> list[UPath]:
+    """What gateways left unfinished in the landing folder a day ago; what people put there stays."""
+    names = (name for name in store.names(store.landing) if _OURS_IN_LANDING.fullmatch(name))
+    return [path for name in names if _is_old(store, path := store.landing / name, now)]
+
+
+def work_folders(store: Store) -> Iterator[tuple[str, UPath]]:
+    """What passed between the steps of runs: the id of each run, and its folder."""
+    work = store.root / "work"
+    for request_id in store.names(work):
+        for run_id in store.names(work / request_id):
+            yield run_id, work / request_id / run_id
+
+
+def _is_old(store: Store, place: UPath, now: float) -> bool:
+    files = store.files(place)
+    if not files and store.is_local:  # an empty folder
+        return now - Path(place.path).stat().st_mtime > LEFTOVER_AGE
+    return all(is_older(file, LEFTOVER_AGE, now) for file in files)

@@ -1,0 +1,138 @@
+"""What people look at in the Dagster UI: figures, tables and pictures of each materialization."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.engine import ImageResult
+from imagi_pipeline.core.report import summarize
+from imagi_pipeline.core.storage.store import ImageRecord, RequestManifest, Store
+from imagi_pipeline.orchestration.internals.event_batches import CODE_VERSION_TAG, DATA_VERSION_TAG
+from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE
+
+MOST_ROWS = 100
+"""Rows of a table in metadata: more would only make the event log long; the files have them all."""
+
+PREVIEW_ROWS = 10
+
+Metadata = dict[str, Any]
+
+
+def of_upload(manifest: RequestManifest, table: CsvTable, references: pd.DataFrame) -> Metadata:
+    """Of uploaded_csv: what was found in the file."""
+    problems = references[references["code"] != ""]
+    return {
+        "file": manifest.name,
+        "encoding": table.encoding,
+        "delimiter": table.delimiter,
+        "url_columns": dg.MetadataValue.json(table.url_columns),
+        "dagster/row_count": table.data_row_count,
+        "references": len(table.references),
+        "images": len({reference.url for reference in table.references}),
+        "problems": len(problems),
+        **_table("preview", references.head(PREVIEW_ROWS)),
+        **_table("problem_list", problems[["row", "column", "position", "code", "message"]]),
+    }
+
+
+def of_report(report: pd.DataFrame, pairs: list[dict[str, Any]]) -> Metadata:
+    """Of compression_report: what was saved, what failed, and some images before and after."""
+    summary = summarize(report)
+    shown: Metadata = {
+        "images": summary.images,
+        "compressed": summary.compressed,
+        "reused": summary.reused,
+        "failed": summary.failed,
+        "bytes_before": summary.bytes_before,
+        "bytes_after": summary.bytes_after,
+        "savings_percent": round(100 * summary.savings, 2),
+        **_table(
+            "preview", report[["key", "status", "source_bytes", "bytes", "error_code"]].head(PREVIEW_ROWS)
+        ),
+        **_table("failures", report[report["status"] == "failed"][["url", "error_code", "error"]]),
+    }
+    if pairs:
+        shown["contact_sheet"] = dg.MetadataValue.md(_contact_sheet(pairs))
+    return shown
+
+
+def of_result(path: str, table: CsvTable, enriched: bytes, report: pd.DataFrame) -> Metadata:
+    """Of enriched_csv: where it is and how it begins."""
+    summary = summarize(report)
+    lines = enriched.decode(errors="replace").splitlines()[: PREVIEW_ROWS + 1]
+    return {
+        "path": dg.MetadataValue.path(path),
+        "dagster/row_count": table.data_row_count,
+        "images": summary.images,
+        "failed": summary.failed,
+        "bytes_before": summary.bytes_before,
+        "bytes_after": summary.bytes_after,
+        "savings_percent": round(100 * summary.savings, 2),
+        "preview": dg.MetadataValue.md(_verbatim("\n".join(line[:500] for line in lines))),
+    }
+
+
+def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetMaterialization:
+    """Of compressed_image: the facts of one image.
+
+    The version tags are what Dagster itself would set; without them the UI never shows an image as stale.
+    """
+    url = f"{public_url}/{Store.image_url_path(key, record)}"
+    return dg.AssetMaterialization(
+        asset_key=COMPRESSED_IMAGE,
+        partition=key,
+        metadata={
+            "source_url": dg.MetadataValue.url(record.url),
+            "url": dg.MetadataValue.url(url),
+            "bytes_before": record.source_bytes,
+            "bytes_after": record.bytes,
+            "dimensions": f"{record.source_width}x{record.source_height} -> {record.width}x{record.height}",
+            "format": f"{record.source_format} -> {record.format}{' (kept)' if record.kept_source else ''}",
+            "preview": dg.MetadataValue.md(f"![{key}]({url})"),
+        },
+        tags={CODE_VERSION_TAG: record.settings, DATA_VERSION_TAG: record.data_version},
+    )
+
+
+def thumbnail_pair(result: ImageResult) -> dict[str, Any]:
+    """An image before and after, as text that can be sent as JSON."""
+    assert result.thumbnails is not None
+    assert result.record is not None
+    return {
+        "key": result.key,
+        "before": base64.b64encode(result.thumbnails.before).decode(),
+        "after": base64.b64encode(result.thumbnails.after).decode(),
+        "bytes_before": result.record.source_bytes,
+        "bytes_after": result.record.bytes,
+    }
+
+
+def _contact_sheet(pairs: list[dict[str, Any]]) -> str:
+    lines = ["| before | after | image | bytes |", "| --- | --- | --- | --- |"]
+    for pair in pairs:
+        before, after = (f"![](data:image/jpeg;base64,{pair[side]})" for side in ("before", "after"))
+        sizes = f"{pair['bytes_before']:,} -> {pair['bytes_after']:,}"
+        lines.append(f"| {before} | {after} | {pair['key']} | {sizes} |")
+    return "\n".join(lines)
+
+
+def _verbatim(text: str) -> str:
+    """A text as a Markdown block that nothing in the text can end."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _table(name: str, frame: pd.DataFrame) -> Metadata:
+    """The first rows as a table of the UI; nothing when there are none."""
+    if frame.empty:
+        return {}
+    rows = frame.head(MOST_ROWS).astype(object).fillna("").astype(str).itertuples(index=False)
+    records = [dg.TableRecord(dict(zip(frame.columns, row, strict=True))) for row in rows]
+    return {name: dg.MetadataValue.table(records)}

@@ -1,0 +1,1 @@
+"""The processes of `imagi serve`: what starts, watches and ends them."""

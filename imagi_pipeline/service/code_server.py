@@ -1,0 +1,41 @@
+"""Dagster's code server, but with runs that are forked, by Python's fork server, from `fork_server.py`.
+
+Dagster starts a fresh interpreter for each run. To import Dagster, pandas and the definitions anew costs
+3.5 s of a core, more than all the rest of a small request.
+
+Relied on, of Dagster's internals (1.13.27), and found out by `test_serve.py` when it changes:
+`DagsterApiServer._mp_ctx` is the multiprocessing context of the runs, and `dagster api grpc` imports the
+class when it is called.
+
+To be called like `dagster`: `python -m imagi_pipeline.service.code_server api grpc ...`.
+"""
+
+import multiprocessing
+import sys
+from multiprocessing import forkserver
+from typing import Any
+
+FORK_SERVER = "imagi_pipeline.service.fork_server"
+
+
+def main() -> None:
+    """Run Dagster's command line."""
+    # Not at the top: each run imports this module, as its main one, and has no need of these.
+    from dagster._cli import main as dagster
+    from dagster._grpc import server
+
+    class ForkingServer(server.DagsterApiServer):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            forks: Any = multiprocessing.get_context("forkserver")
+            forks.set_forkserver_preload([FORK_SERVER])
+            self._mp_ctx = forks
+            forkserver.ensure_running()  # the first run need not wait for the imports
+
+    if sys.platform == "linux":  # elsewhere a run would outlive a fork server that was killed
+        server.DagsterApiServer = ForkingServer  # type: ignore[misc]
+    dagster()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main()

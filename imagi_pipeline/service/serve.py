@@ -1,0 +1,113 @@
+"""The whole service on one machine: Dagster's code server, daemon and web server, and our gateway, as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagi_pipeline.gateway.media import MEDIA
+from imagi_pipeline.service.supervisor import Program, Supervisor
+from imagi_pipeline.settings import variable
+
+MODULE = "imagi_pipeline.definitions"
+LOCATION = "imagi_pipeline"
+CODE_SERVER = "imagi_pipeline.service.code_server"
+SERVE_CODE = ("api", "grpc", "-m", MODULE, "--location-name", LOCATION)
+"""Not `code-server start`: that stays up, and serves nothing, when the process behind it is killed."""
+LOOPBACK_FOR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compared
+QUIET = ("--log-level", "warning")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """A URL that this machine can open."""
+        reachable = LOOPBACK_FOR.get(self.host, self.host)
+        name = f"[{reachable}]" if ":" in reachable else reachable
+        return f"http://{name}:{self.port}"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """Of IP version 4 or 6."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    def check_free(self) -> None:
+        """Raise OSError with a plain message when it cannot be listened on."""
+        try:
+            socket.create_server((self.host, self.port), family=self.family).close()
+        except OSError as error:
+            raise OSError(f"Cannot listen on {self.host}, port {self.port}: {error.strerror}.") from error
+
+    def answers(self) -> bool:
+        """Whether somebody listens there."""
+        with socket.socket(self.family) as client:
+            client.settimeout(1)
+            return client.connect_ex((self.host, self.port)) == 0
+
+
+def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
+    """Run the Dagster UI and the gateway, with all that they need, until SIGINT or SIGTERM.
+
+    A part that dies is started again. Raises ProgramDiedError when that is of no use.
+    """
+    # A socket in a folder of our own: who can connect to a code server can run code.
+    with tempfile.TemporaryDirectory(prefix="imagi-") as folder:
+        code_socket = Path(folder, "code.sock")
+        workspace = Path(folder, "workspace.yaml")
+        location = {"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}
+        workspace.write_text(json.dumps({"load_from": [location]}))
+        programs = [
+            Program(
+                "code server",
+                _module(CODE_SERVER, *SERVE_CODE, "-s", str(code_socket), *QUIET),
+                lambda: _listens(code_socket),
+            ),
+            Program("daemon", _module("dagster._daemon", "run", "-w", str(workspace), *QUIET)),
+            Program(
+                "web server",
+                _module("dagster_webserver", "-w", str(workspace), *_options("-h", "-p", ui), *QUIET),
+                ui.answers,
+            ),
+            Program(
+                "gateway",
+                _module("imagi_pipeline", "gateway", *_options("--host", "--port", gateway)),
+                gateway.answers,
+            ),
+        ]
+        given = {name: value for name, value in os.environ.items() if value}
+        Supervisor(programs, _urls(ui, gateway) | given).run(on_ready)
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody listens at a socket; its file outlives a listener that was killed."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]
+
+
+def _options(host: str, port: str, address: Address) -> list[str]:
+    return [host, address.host, port, str(address.port)]
+
+
+def _urls(ui: Address, gateway: Address) -> dict[str, str]:
+    """What the parts need to know of each other, where the user has not set it."""
+    return {
+        variable("dagster_url"): ui.url,
+        variable("gateway_url"): gateway.url,
+        variable("public_url"): gateway.url + MEDIA,
+    }

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import threading
+import time
+
+from imagi_pipeline.core.http.host_schedule import ATTEMPTS_IN_SILENCE, Download, HostSchedule
+
+
+def take(schedule: HostSchedule) -> Download:
+    download = schedule.take()
+    assert download is not None
+    return download
+
+
+def test_hosts_take_turns() -> None:
+    urls = [f"http://a/{number}" for number in range(3)] + [f"http://b/{number}" for number in range(3)]
+    schedule = HostSchedule(urls, per_host=3, patience=9)
+
+    assert [take(schedule).host for _ in urls] == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_no_host_gets_more_downloads_at_once_than_its_limit() -> None:
+    schedule = HostSchedule(["http://a/1", "http://a/2", "http://b/1"], per_host=1, patience=9)
+    first, second = take(schedule), take(schedule)
+    assert {first.host, second.host} == {"a", "b"}
+
+    waiting = threading.Event()
+    taken: list[Download | None] = []
+
+    def take_third() -> None:
+        waiting.set()
+        taken.append(schedule.take())
+
+    thread = threading.Thread(target=take_third)
+    thread.start()
+    waiting.wait()
+    assert not taken
+    schedule.downloaded(first if first.host == "a" else second)
+    thread.join(5)
+    assert taken[0] is not None
+    assert taken[0].url == "http://a/2"
+
+
+def test_a_download_is_handed_out_again_after_its_delay_and_counts_its_attempts() -> None:
+    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
+    download = take(schedule)
+    schedule.downloaded(download)
+    before = time.monotonic()
+    schedule.try_again(download, 0.1)
+
+    again = take(schedule)
+
+    assert (again.url, again.attempt) == ("http://a/1", 2)
+    assert time.monotonic() - before >= 0.1
+
+
+def test_all_threads_are_released_when_the_last_image_is_finished() -> None:
+    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
+    take(schedule)
+    threads = [threading.Thread(target=schedule.take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    schedule.finished()
+    for thread in threads:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_host_is_down_once_it_has_been_silent_for_long_enough() -> None:
+    schedule = HostSchedule([], per_host=1, patience=0.05)
+    for _ in range(ATTEMPTS_IN_SILENCE):
+        schedule.host_failed("a")
+    assert not schedule.is_down("a")
+    time.sleep(0.06)
+    assert not schedule.is_down("a")
+    schedule.host_failed("a")
+    assert schedule.is_down("a")
+    assert not schedule.is_down("b")
+
+
+def test_a_few_failures_far_apart_are_no_silence() -> None:
+    schedule = HostSchedule([], per_host=1, patience=0.05)
+    schedule.host_failed("a")
+    time.sleep(0.06)
+    schedule.host_failed("a")
+    assert not schedule.is_down("a")
+
+
+def test_a_host_that_answers_now_and_then_is_not_down() -> None:
+    schedule = HostSchedule([], per_host=1, patience=0.05)
+    for _ in range(ATTEMPTS_IN_SILENCE):
+        schedule.host_failed("a")
+    time.sleep(0.06)
+    schedule.host_answered("a")
+    schedule.host_failed("a")
+    assert not schedule.is_down("a")
+
+
+def test_a_download_that_is_tried_again_goes_before_those_of_other_hosts() -> None:
+    schedule = HostSchedule(["http://a/1", "http://b/1", "http://c/1"], per_host=1, patience=9)
+    first = take(schedule)
+    schedule.try_again(first, 0)
+    schedule.downloaded(first)
+    assert take(schedule).url == "http://a/1"
+
+
+def test_a_download_that_is_tried_again_goes_before_those_not_tried_yet() -> None:
+    schedule = HostSchedule(["http://a/1", "http://a/2"], per_host=1, patience=9)
+    first = take(schedule)
+    schedule.try_again(first, 0)
+    schedule.downloaded(first)
+    assert take(schedule).url == "http://a/1"
+
+
+def test_nothing_is_handed_out_after_a_cancel() -> None:
+    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
+    schedule.cancel()
+    assert schedule.take() is None

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.core.storage.landing import (
+    Look,
+    complete_names,
+    is_ignored,
+    land_requests,
+    publish,
+    remove_landed,
+    remove_unfinished,
+    status_without_run,
+    waiting_requests,
+)
+from imagi_pipeline.core.storage.store import RequestManifest, Store
+
+NOW = 1000.0
+
+
+def test_only_files_that_both_looks_agree_on_are_complete() -> None:
+    first = {"same": Look(5, 10.0), "grew": Look(5, 10.0), "touched": Look(5, 10.0), "gone": Look(5, 10.0)}
+    second = {"same": Look(5, 10.0), "grew": Look(6, 10.0), "touched": Look(5, 11.0), "new": Look(5, 10.0)}
+    assert complete_names(first, second, NOW, 1.0) == ["same"]
+
+
+@pytest.mark.parametrize(
+    ("changed_at", "is_complete"),
+    [(NOW - 1.5, True), (NOW - 1.0, True), (NOW - 0.5, False), (NOW, False), (NOW + 3600, True)],
+)
+def test_a_file_must_have_been_quiet_unless_its_clock_is_ahead(changed_at: float, is_complete: bool) -> None:
+    looks = {"a.csv": Look(5, changed_at)}
+    assert bool(complete_names(looks, looks, NOW, 1.0)) == is_complete
+
+
+def test_the_oldest_file_comes_first() -> None:
+    looks = {"b": Look(1, 30.0), "a": Look(1, 20.0), "c": Look(1, 20.0)}
+    assert complete_names(looks, looks, NOW, 1.0) == ["a", "c", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ignored"),
+    [("a.csv", False), (".a.csv", True), ("~a.csv", True), ("a.csv~", True), ("a.csv.PART", True)],
+)
+def test_names_tell_what_is_not_finished(name: str, ignored: bool) -> None:
+    assert is_ignored(name) == ignored
+
+
+def test_a_published_request_lies_there_whole_and_once(store: Store) -> None:
+    request_id = str(uuid.uuid4())
+    manifest = RequestManifest(
+        "a.csv", ("Image",), owner="shop", created=12.5, callback_url="https://x.example"
+    )
+    publish(store, request_id, manifest, b"first")
+    publish(store, request_id, manifest, b"second")
+    (landed,), problems = land_requests(store, 0.0)
+    assert (landed.request_id, landed.file.read_bytes(), landed.manifest) == (request_id, b"first", manifest)
+    assert not problems
+    assert [path.name for path in store.landing.iterdir()] == [request_id]
+
+
+def test_a_request_that_cannot_be_written_leaves_nothing(store: Store) -> None:
+    store.landing.mkdir(parents=True)
+    (store.landing / "in the way").write_bytes(b"")
+    broken = Store(str(store.landing / "in the way"))
+    with pytest.raises(StorageError, match="Cannot write"):
+        publish(broken, str(uuid.uuid4()), RequestManifest("a.csv"), b"data")
+    assert [path.name for path in store.landing.iterdir()] == ["in the way"]
+
+
+def test_the_status_without_a_run_is_that_of_the_landing_folder(store: Store) -> None:
+    waiting, lost = str(uuid.uuid4()), str(uuid.uuid4())
+    manifest = RequestManifest("a.csv", owner="shop", created=12.5)
+    publish(store, waiting, manifest, b"data")
+    store.write_upload(lost, manifest, b"data")
+    found = status_without_run(store, waiting)
+    assert found == RequestStatus(waiting, "In queue", "a.csv", owner="shop", created=12.5)
+    interrupted = status_without_run(store, lost)
+    assert interrupted
+    assert (interrupted.status, interrupted.error_code) == ("failed", "interrupted")
+    assert status_without_run(store, str(uuid.uuid4())) is None
+    assert status_without_run(store, "../uploads") is None
+
+
+def test_a_broken_manifest_is_waiting_too(store: Store) -> None:
+    request_id = str(uuid.uuid4())
+    publish(store, request_id, RequestManifest("a.csv"), b"data")
+    (store.landing / request_id / "request.json").write_text("{")
+    assert status_without_run(store, request_id) == RequestStatus(request_id, "In queue")
+    assert [found.request_id for found in waiting_requests(store)] == [request_id]
+
+
+def test_waiting_requests_are_listed_newest_first(store: Store) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(3)]
+    for number, request_id in enumerate(ids):
+        publish(store, request_id, RequestManifest("a.csv", created=float(number)), b"data")
+    (store.landing / "dropped.csv").write_bytes(b"data")
+    assert [found.request_id for found in waiting_requests(store)] == ids[::-1]
+
+
+def test_what_a_killed_gateway_left_goes_after_a_day(store: Store) -> None:
+    for name, age in (("new", 3600), ("old", 90_000)):
+        folder = Path(store.landing.path) / f".{name}.part"
+        folder.mkdir(parents=True)
+        (folder / "a.csv").write_bytes(b"half")
+        os.utime(folder, (time.time() - age,) * 2)
+    remove_unfinished(store)
+    assert [path.name for path in store.landing.iterdir()] == [".new.part"]
+
+
+@pytest.mark.parametrize("name", ["~a.csv", "a.csv~", "a.part", "a.tmp", "a.crdownload"])
+def test_what_was_published_whole_is_taken_whatever_its_name_says(store: Store, name: str) -> None:
+    request_id = str(uuid.uuid4())
+    publish(store, request_id, RequestManifest(name), b"data")
+    (landed,), problems = land_requests(store, 0.0)
+    assert (landed.request_id, landed.manifest.name, problems) == (request_id, name, [])
+
+
+def test_a_request_that_is_just_leaving_the_landing_folder_keeps_its_owner_or_is_gone(store: Store) -> None:
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            publish(store, str(uuid.uuid4()), RequestManifest("a.csv", owner="shop"), b"data")
+            for landed in land_requests(store, 0.0)[0]:
+                remove_landed(store, landed)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            assert {found.owner for found in waiting_requests(store)} <= {"shop"}
+    finally:
+        stop.set()
+        thread.join()
