@@ -28,7 +28,8 @@ from PIL import Image
 
 from imagi_pipeline.core.engine import compress_images
 from imagi_pipeline.core.images.codec_pool import KEEP_FREED_MEMORY
-from imagi_pipeline.core.images.compress import CompressionSettings, compress
+from imagi_pipeline.core.images.compress import compress
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import Settings
 

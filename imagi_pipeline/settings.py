@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from imagi_pipeline.core.images.compress import CompressionSettings
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 

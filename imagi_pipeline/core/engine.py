@@ -21,7 +21,7 @@ from imagi_pipeline.core.errors import ErrorCode, FetchError, ImageError, Intern
 from imagi_pipeline.core.http.fetching import FetchedImage, Fetcher, retry_delay
 from imagi_pipeline.core.http.host_schedule import Download, HostSchedule
 from imagi_pipeline.core.images.codec_pool import CodecPool, Thumbnails
-from imagi_pipeline.core.images.compress import CompressedImage
+from imagi_pipeline.core.images.compressed_image import CompressedImage
 from imagi_pipeline.core.storage.store import ImageRecord, Store, image_key
 from imagi_pipeline.settings import Settings
 

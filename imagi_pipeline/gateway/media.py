@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from imagi_pipeline.core.images.signatures import file_type
 from imagi_pipeline.core.storage.store import is_compressed_image
 
 MEDIA = "/media"
@@ -38,18 +39,7 @@ class CompressedImages(StaticFiles):
         return response
 
 
-_BROWSER_FORMATS = {
-    b"\xff\xd8\xff": "image/jpeg",
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"GIF87a": "image/gif",
-    b"GIF89a": "image/gif",
-}
-
-
 def browser_type(data: bytes) -> str | None:
     """The media type of an image that every browser shows, by its first bytes; None for anything else."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    if data[4:12] in (b"ftypavif", b"ftypavis"):
-        return "image/avif"
-    return next((kind for magic, kind in _BROWSER_FORMATS.items() if data.startswith(magic)), None)
+    found = file_type(data)
+    return found.media_type if found else None

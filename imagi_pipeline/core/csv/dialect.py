@@ -17,6 +17,7 @@ from itertools import islice
 
 from imagi_pipeline.core.csv import cell_urls
 from imagi_pipeline.core.errors import CsvError, ErrorCode
+from imagi_pipeline.core.images.signatures import file_type
 
 _DELIMITERS = ",;\t|"
 _DIALECT_SAMPLE = 64 * 1024  # characters from which the delimiter is found
@@ -34,21 +35,6 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_MAGIC = {
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel workbook (.xls)",
-    b"%PDF-": "a PDF document",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF87a": "a GIF image",
-    b"GIF89a": "a GIF image",
-    b"II*\x00": "a TIFF image",
-    b"MM\x00*": "a TIFF image",
-    b"\x1f\x8b": "a gzip archive",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"Rar!\x1a\x07": "a RAR archive",
-    b"PAR1": "a Parquet file",
-}
-
 _WORD = re.compile(rb"[^\x00-\x22,;]+")
 _HTML = re.compile(
     r"\s*(?:<!doctype html|<html|<\?xml|<head\b|<!--.{0,500}?<html)", re.IGNORECASE | re.DOTALL
@@ -126,14 +112,13 @@ def _decode(data: bytes) -> tuple[str, str, bytes]:
 
 
 def _refuse_other_formats(data: bytes) -> None:
-    kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
-    if data.startswith(b"PK\x03\x04"):
-        is_workbook = b"xl/" in data or b"[Content_Types].xml" in data
-        kind = "an Excel workbook (.xlsx)" if is_workbook else "a ZIP archive"
-    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        kind = "a WebP image"
-    if kind:
-        raise CsvError(ErrorCode.NOT_A_CSV, f"The file looks like {kind}.")
+    found = file_type(data)
+    if found is None or found.is_text:
+        return
+    kind = found.description
+    if found.name == "ZIP archive" and (b"xl/" in data or b"[Content_Types].xml" in data):
+        kind = "an Excel workbook (.xlsx)"
+    raise CsvError(ErrorCode.NOT_A_CSV, f"The file looks like {kind}.")
 
 
 def _refuse_nul_ridden(nul_count: int, length: int) -> None:

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from imagi_pipeline.core.errors import CodecError, ErrorCode
-from imagi_pipeline.core.images.compress import CompressedImage, CompressionSettings
+from imagi_pipeline.core.images.compressed_image import CompressedImage
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 
 KEEP_FREED_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "268435456",

@@ -18,7 +18,9 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 
 from imagi_pipeline.core.errors import CodecError
-from imagi_pipeline.core.images.compress import CompressedImage, CompressionSettings, compress, thumbnail
+from imagi_pipeline.core.images.compress import compress, thumbnail
+from imagi_pipeline.core.images.compressed_image import CompressedImage
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 
 LARGE_IMAGE = 4_000_000
 """Pixels above which an image is decoded only after its memory was granted (about 8 bytes a pixel)."""

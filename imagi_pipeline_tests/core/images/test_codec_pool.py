@@ -13,7 +13,7 @@ from PIL import Image
 from imagi_pipeline.core.errors import CodecError
 from imagi_pipeline.core.images.codec_pool import CodecPool
 from imagi_pipeline.core.images.codec_process import LARGE_IMAGE
-from imagi_pipeline.core.images.compress import CompressionSettings
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline_tests.image_host import jpeg
 from imagi_pipeline_tests.processes import codec_processes
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms
 
-from imagi_pipeline.core.images.metadata import png_chunks, strip_metadata, webp_chunks
+from imagi_pipeline.core.images.stripping import png_chunks, strip_metadata, webp_chunks
 
 SECRET = b"5 Secret Lane"
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "AVIF"]

@@ -1,0 +1,84 @@
+"""Choose the format of a compressed image, and whether the bytes of its source will do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from PIL import Image
+
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.developing import Picture
+from imagi_pipeline.core.images.opening import SourceImage
+from imagi_pipeline.core.images.png_encoding import indexed
+from imagi_pipeline.core.images.stripping import png_chunks, strip_metadata
+
+WEB_FORMATS = {
+    "JPEG": ("image/jpeg", ".jpg"),
+    "PNG": ("image/png", ".png"),
+    "WEBP": ("image/webp", ".webp"),
+    "GIF": ("image/gif", ".gif"),
+    "AVIF": ("image/avif", ".avif"),
+}
+"""Media type and file suffix of what browsers show, by Pillow's name of the format."""
+
+_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
+_SRGB_GAMMA = 0.45
+
+
+def output_format_of(source: SourceImage, image: Image.Image, settings: CompressionSettings) -> str:
+    """The format asked for, or the next best one that browsers show and that holds the picture."""
+    transparent = image.mode in {"LA", "RGBA"}
+    # Lossy compression blurs the scans and line drawings that come in black and white.
+    lossless = transparent or source.image.mode == "1"
+    wanted = source.format
+    if settings.output_format != "same":
+        wanted = settings.output_format.upper()
+    elif source.format not in WEB_FORMATS:
+        wanted = "PNG" if lossless else "JPEG"
+    elif source.format == "GIF" and indexed(image) is None:
+        wanted = "PNG"
+    return _holding(wanted, image, transparent)
+
+
+def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
+    """The wanted format, or one for browsers that can hold an image with sides as long as these."""
+    longest = max(image.size)
+    for image_format in (wanted, "PNG" if transparent else "JPEG"):
+        if longest <= _LONGEST_SIDES.get(image_format, longest):
+            return image_format
+    return "PNG"
+
+
+def loses_by_reencoding(source: SourceImage) -> bool:
+    """Whether a PNG holds what Pillow drops: 16 bits a channel, or a colour space given without a profile.
+
+    It is dropped all the same when the pixels must change anyhow.
+    """
+    if source.format != "PNG":
+        return False
+    chunks = dict(_png_header(source.data))
+    bit_depth = chunks[b"IHDR"][16]
+    info = source.image.info
+    if bit_depth == 16 and (source.image.mode != "I;16" or {"icc_profile", "transparency"} & info.keys()):
+        return True
+    odd_gamma = abs(info.get("gamma", _SRGB_GAMMA) - _SRGB_GAMMA) > 0.01
+    return b"cICP" in chunks or (odd_gamma and not {"srgb", "icc_profile"} & info.keys())
+
+
+def _png_header(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    return itertools.takewhile(lambda chunk: chunk[0] != b"IDAT", png_chunks(data))
+
+
+def showable_source(
+    source: SourceImage, picture: Picture, output_format: str, *, keep_recoloured: bool
+) -> bytes | None:
+    """The source without metadata; None if that is not the picture that was asked for."""
+    if output_format != source.format or picture.reshaped:
+        return None
+    if picture.recoloured and not keep_recoloured:
+        return None
+    try:
+        return strip_metadata(source.data, source.format, keep_icc=picture.recoloured)
+    except ValueError:
+        return None  # bytes that cannot be followed may hide metadata

@@ -1,0 +1,25 @@
+"""A compressed image and its facts; no codec is loaded for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CompressedImage:
+    """A compressed image and its facts.
+
+    `format` and `source_format` are Pillow's names; sides are in pixels, those of the source before its EXIF
+    orientation was applied. `kept_source`: the pixels are the source's own, only metadata was removed.
+    """
+
+    data: bytes
+    format: str
+    media_type: str
+    suffix: str
+    width: int
+    height: int
+    source_format: str
+    source_width: int
+    source_height: int
+    kept_source: bool

@@ -1,0 +1,39 @@
+"""What a compressed image shall look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ALGORITHM_VERSION = 1
+"""Raise it with every change that changes compressed bytes: images compressed before become stale."""
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    """What a compressed image shall look like.
+
+    `quality` (1 to 100) unset means 80, and 70 with preset small. `longest_side` and `max_pixels` are in
+    pixels.
+    """
+
+    preset: Literal["fast", "balanced", "small"] = "balanced"
+    quality: int | None = None
+    output_format: Literal["same", "jpeg", "webp", "avif"] = "same"
+    longest_side: int | None = None
+    max_pixels: int = 50_000_000
+
+    @property
+    def effective_quality(self) -> int:
+        """The quality that the encoder is given."""
+        if self.quality is not None:
+            return self.quality
+        return 70 if self.preset == "small" else 80
+
+    @property
+    def fingerprint(self) -> str:
+        """Short stable text of everything that changes the output bytes, such as `v1-balanced-q80-same`."""
+        parts = [f"v{ALGORITHM_VERSION}", self.preset, f"q{self.effective_quality}", self.output_format]
+        if self.longest_side is not None:
+            parts.append(f"{self.longest_side}px")
+        return "-".join(parts)

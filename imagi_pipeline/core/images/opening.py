@@ -1,0 +1,129 @@
+"""Open an image without decoding its pixels, and tell what a file is that is no image.
+
+Everything that Pillow raises becomes a CodecError here, and only here.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from PIL import Image, ImageFile
+
+from imagi_pipeline.core.errors import CodecError, ErrorCode
+from imagi_pipeline.core.images.signatures import FileKind, file_type
+
+SOURCE_FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "PCX", "ICO"),
+    "TGA",  # last: it has no signature, so other formats may pass for it
+)
+"""What is decoded. Left out are formats that start other programs (EPS, WMF) or that no shop uses."""
+
+_PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Gif", "Avif", "Tiff", "Bmp", "Jpeg2K", "Ppm", "Pcx", "Ico", "Tga")
+
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An opened image whose pixels are not decoded yet."""
+
+    data: bytes
+    image: ImageFile.ImageFile
+    format: str
+    width: int
+    height: int
+
+    @property
+    def description(self) -> str:
+        """Format and size, for messages."""
+        return f"{self.format} image of {self.width} x {self.height} pixels"
+
+
+@contextmanager
+def pillow_limited_to(max_pixels: int | None) -> Iterator[None]:
+    """Have Pillow refuse by our limit, and keep its warnings about odd files to itself."""
+    previous = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = previous
+
+
+@contextmanager
+def failing_as(kind: ErrorCode, detail: str) -> Iterator[None]:
+    """Make a CodecError of this kind of whatever Pillow raises."""
+    try:
+        yield
+    except CodecError:
+        raise
+    except MemoryError as error:
+        # To the sender a picture for which there is no memory is one that is too large.
+        raise CodecError(ErrorCode.TOO_MANY_PIXELS, f"There is no memory to decode it. {detail}") from error
+    except Exception as error:
+        # Damaged files make Pillow raise almost every kind of exception there is.
+        raise CodecError(kind, detail) from error
+
+
+def decoding(source: SourceImage) -> AbstractContextManager[None]:
+    """Call whatever goes wrong a damaged image."""
+    return failing_as(ErrorCode.CORRUPT_IMAGE, f"The {source.description} is damaged or cut off.")
+
+
+@functools.cache
+def _load_codecs() -> None:
+    # Asked for a format whose codec is not loaded, Pillow loads every codec it has.
+    for plugin in _PLUGINS:
+        importlib.import_module(f"PIL.{plugin}ImagePlugin")
+
+
+def open_source(data: bytes) -> SourceImage:
+    """The image behind its header. Raises CodecError that tells what the data are if not an image."""
+    _load_codecs()
+    try:
+        image = Image.open(io.BytesIO(data), formats=SOURCE_FORMATS)
+    except Image.DecompressionBombError as error:
+        # Pillow gives up at twice the limit, before anyone else learns the size.
+        found = _NUMBER.search(str(error))
+        pixels = f"{int(found[0]):,}" if found else "far too many"
+        detail = f"The image has {pixels} pixels; the limit is {Image.MAX_IMAGE_PIXELS:,}."
+        raise CodecError(ErrorCode.TOO_MANY_PIXELS, detail) from error
+    except MemoryError as error:
+        raise CodecError(ErrorCode.TOO_MANY_PIXELS, "There is no memory to open the image.") from error
+    except Exception as error:
+        # The plugins raise almost every kind of exception on files that only look like theirs.
+        raise _refusal(data) from error
+    # The first picture of a multi-picture file, as phones write, is a plain JPEG.
+    image_format = "JPEG" if image.format == "MPO" else cast("str", image.format)
+    return SourceImage(data, image, image_format, image.width, image.height)
+
+
+def _refusal(data: bytes) -> CodecError:
+    found = file_type(data)
+    if found is None:
+        return CodecError(ErrorCode.NOT_AN_IMAGE, "This is no image of any known format.")
+    if found.kind is FileKind.IMAGE:
+        return CodecError(ErrorCode.CORRUPT_IMAGE, f"This is a damaged or unusual {found.name}.")
+    is_picture = found.kind is FileKind.OTHER_PICTURE
+    kind = ErrorCode.UNSUPPORTED_FORMAT if is_picture else ErrorCode.NOT_AN_IMAGE
+    return CodecError(kind, f"This is {found.description}.")
+
+
+def check_pixels(source: SourceImage, max_pixels: int) -> None:
+    """Raise CodecError when an image has more pixels than `max_pixels`."""
+    pixels = source.width * source.height
+    if pixels > max_pixels:
+        raise CodecError(
+            ErrorCode.TOO_MANY_PIXELS,
+            f"The {source.description} has {pixels:,} pixels in all; the limit is {max_pixels:,}.",
+        )

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from PIL import Image
+
+from imagi_pipeline.core.images.compress import compress
+from imagi_pipeline_tests.core.images.pictures import (
+    DEFAULT,
+    corners,
+    deep_colour_png,
+    opened,
+    photo,
+    png_chunk,
+    saved,
+)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_a_png_keeps_every_pixel(mode: str) -> None:
+    picture = (
+        corners().convert("L").convert(mode)
+        if mode == "I;16"
+        else corners().convert(mode, dither=Image.Dither.NONE)
+    )
+    source = saved(picture, "PNG", compress_level=0)
+
+    image = compress(source, DEFAULT)
+
+    assert len(image.data) < len(source) / 2
+    shown = opened(image.data)
+    if mode == "I;16":
+        assert shown.mode == "I;16"
+        assert shown.tobytes() == picture.tobytes()
+    else:
+        assert shown.convert("RGBA").tobytes() == picture.convert("RGBA").tobytes()
+
+
+def test_a_png_of_256_colours_with_transparency_gets_an_exact_palette() -> None:
+    colours = [(level, 255 - level, level // 2, level) for level in range(256)]
+    picture = Image.new("RGBA", (64, 64))
+    picture.putdata([colours[(4 * y + x // 8 * 5) % 256] for y in range(64) for x in range(64)])
+
+    shown = opened(compress(saved(picture, "PNG", compress_level=0), DEFAULT).data)
+
+    assert shown.mode == "P"
+    assert shown.convert("RGBA").tobytes() == picture.tobytes()
+
+
+def test_a_png_of_more_than_256_colours_gets_no_palette() -> None:
+    picture = photo()
+
+    shown = opened(compress(saved(picture, "PNG", compress_level=0), DEFAULT).data)
+
+    assert shown.mode == "RGB"
+    assert shown.tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize(("step", "mode"), [(255, "1"), (85, "L"), (17, "L"), (5, "L")])
+def test_grey_levels_are_packed_without_loss(step: int, mode: str) -> None:
+    picture = Image.linear_gradient("L").point(lambda level: level // step * step)
+
+    shown = opened(compress(saved(picture, "PNG", compress_level=0), DEFAULT).data)
+
+    assert shown.mode == mode
+    assert shown.convert("L").tobytes() == picture.tobytes()
+
+
+def test_a_png_of_16_bits_a_channel_is_not_reduced_to_8() -> None:
+    source = deep_colour_png()
+
+    image = compress(source, DEFAULT)
+
+    assert image.data == source
+    assert image.kept_source
+
+
+def test_a_png_with_a_gamma_of_its_own_keeps_it() -> None:
+    plain = saved(photo(), "PNG", compress_level=0)
+    source = plain[:33] + png_chunk(b"gAMA", struct.pack(">I", 100_000)) + plain[33:]
+
+    assert compress(source, DEFAULT).data == source
