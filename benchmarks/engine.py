@@ -90,7 +90,7 @@ def compare(contestants: dict[str, Callable[[Path], float]], images: int, rounds
 def run_engine(urls: list[str], settings: Settings, out: Path) -> float:
     """Seconds from the first download to the last record, codec processes started within."""
     start = time.perf_counter()
-    for result in compress_images(urls, Store(out), settings):
+    for result in compress_images(urls, Store(out), settings.compression, settings.engine_limits):
         assert result.status == "ok", result
     return time.perf_counter() - start
 

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from imagi_pipeline.core.http.limits import FetchLimits
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.limits import EngineLimits
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -251,6 +253,33 @@ class Settings(BaseSettings):
             output_format=self.output_format,
             longest_side=self.longest_side,
             max_pixels=self.max_pixels,
+        )
+
+    @property
+    def fetch_limits(self) -> FetchLimits:
+        """The part that bounds one exchange over HTTP."""
+        return FetchLimits(
+            connect_timeout=self.connect_timeout,
+            read_timeout=self.read_timeout,
+            deadline=self.download_deadline,
+            max_bytes=self.max_source_bytes,
+            attempts=self.attempts,
+            max_retry_after=self.max_retry_after,
+            allowed_networks=self.allowed_networks,
+        )
+
+    @property
+    def engine_limits(self) -> EngineLimits:
+        """The part that bounds what the engine does at the same time."""
+        return EngineLimits(
+            fetching=self.fetch_limits,
+            reuse_for=self.reuse_for,
+            download_threads=self.download_threads,
+            connections_per_host=self.connections_per_host,
+            bytes_in_flight=self.bytes_in_flight,
+            codec_processes=self.codec_processes,
+            codec_timeout=self.codec_timeout,
+            pixels_in_flight=self.pixels_in_flight,
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagi_pipeline.core.storage.store import Store
-from imagi_pipeline.settings import ENV_PREFIX, Settings
+from imagi_pipeline.settings import ENV_PREFIX
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.running_service import WEBHOOK_SECRET, Service, running_service
 
@@ -47,5 +47,5 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def store() -> Store:
-    return Store(Settings().storage)
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "storage")

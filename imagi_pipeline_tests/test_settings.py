@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from imagi_pipeline.core.http.limits import FetchLimits
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.limits import EngineLimits
 from imagi_pipeline.settings import Settings, settings_table, variable
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -92,3 +95,31 @@ def test_a_secret_that_cannot_be_used_is_refused_without_showing_it(
     )
     assert (done.returncode, value in done.stderr + done.stdout) == (1, False)
     assert variable(name) in done.stderr
+
+
+def test_the_limits_of_the_core_have_the_defaults_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IMAGI_ALLOWED_NETWORKS")
+    monkeypatch.delenv("IMAGI_CODEC_PROCESSES")
+    assert Settings().engine_limits == EngineLimits()
+    assert Settings().compression == CompressionSettings()
+
+
+def test_every_limit_of_the_core_can_be_set() -> None:
+    settings = Settings(
+        connect_timeout=1,
+        read_timeout=2,
+        download_deadline=3,
+        max_source_bytes=4,
+        attempts=5,
+        max_retry_after=6,
+        allowed_networks="10.0.0.0/8",
+        reuse_for=7,
+        download_threads=8,
+        connections_per_host=9,
+        bytes_in_flight=10,
+        codec_processes=11,
+        codec_timeout=12,
+        pixels_in_flight=13,
+    )
+    fetching = FetchLimits(1, 2, 3, 4, 5, 6, (ipaddress.ip_network("10.0.0.0/8"),))
+    assert settings.engine_limits == EngineLimits(fetching, 7, 8, 9, 30, 10, 11, 12, 13)

@@ -22,13 +22,11 @@ from imagi_pipeline.core.http.fetching import FetchedImage, Fetcher, retry_delay
 from imagi_pipeline.core.http.host_schedule import Download, HostSchedule
 from imagi_pipeline.core.images.codec_pool import CodecPool, Thumbnails
 from imagi_pipeline.core.images.compressed_image import CompressedImage
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.limits import EngineLimits
 from imagi_pipeline.core.storage.store import ImageRecord, Store, image_key
-from imagi_pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)
-
-HOST_PATIENCE = 30.0
-"""Seconds without a single answer to any attempt after which a host counts as down for this call."""
 
 THUMBNAIL_SIDE = 160
 """Pixels of the longer side of a thumbnail."""
@@ -112,14 +110,15 @@ class Lease:
 def compress_images(
     urls: Collection[str],
     store: Store,
-    settings: Settings,
+    compression: CompressionSettings,
+    limits: EngineLimits,
     *,
     thumbnails: int = 0,
     settled: Collection[str] = frozenset(),
 ) -> Iterator[ImageResult]:
     """Fetch, compress and store the images behind distinct URLs; one result for each, in no certain order.
 
-    An image whose record is fresh (`settings.reuse_for`) is reused, an older one is asked for by conditional
+    An image whose record is fresh (`limits.reuse_for`) is reused, an older one is asked for by conditional
     GET; one of `settled` is reused however old it is. The first `thumbnails` URLs get thumbnails, if they
     are compressed now. Raises StorageError, which
     ends the work, when the storage fails; a failure of an image is a result. Closing the iterator stops the
@@ -127,7 +126,7 @@ def compress_images(
     """
     if not urls:
         return
-    work = _Work(urls, store, settings, thumbnails, settled)
+    work = _Work(urls, store, compression, limits, thumbnails, settled)
     try:
         work.start()
         for _ in urls:
@@ -144,30 +143,31 @@ class _Work:
         self,
         urls: Collection[str],
         store: Store,
-        settings: Settings,
+        compression: CompressionSettings,
+        limits: EngineLimits,
         thumbnails: int,
         settled: Collection[str],
     ) -> None:
         self.results: queue.SimpleQueue[ImageResult | BaseException] = queue.SimpleQueue()
         self._store = store
-        self._settings = settings
+        self._limits = limits
         self._settled = settled
-        self._fingerprint = settings.compression.fingerprint
-        self._bytes = Budget(settings.bytes_in_flight)
-        pixels = Budget(settings.pixels_in_flight)
+        self._fingerprint = compression.fingerprint
+        self._bytes = Budget(limits.bytes_in_flight)
+        pixels = Budget(limits.pixels_in_flight)
         self._codec = CodecPool(
-            settings.compression,
-            min(settings.codec_processes, len(urls)),
-            settings.codec_timeout,
+            compression,
+            min(limits.codec_processes, len(urls)),
+            limits.codec_timeout,
             pixels.claim,
             pixels.release,
         )
-        self._fetcher = Fetcher(settings)
-        self._schedule = HostSchedule(urls, settings.connections_per_host, HOST_PATIENCE)
+        self._fetcher = Fetcher(limits.fetching)
+        self._schedule = HostSchedule(urls, limits.connections_per_host, limits.host_down_after)
         self._with_thumbnails = {url for url, _ in zip(urls, range(thumbnails), strict=False)}
         self._threads = [
             threading.Thread(target=self._run, name=f"image-{number}", daemon=True)
-            for number in range(min(settings.download_threads, len(urls)))
+            for number in range(min(limits.download_threads, len(urls)))
         ]
 
     def start(self) -> None:
@@ -178,11 +178,11 @@ class _Work:
         self._schedule.cancel()
         self._codec.close()
         self._fetcher.close()
-        patience = time.monotonic() + SECONDS_TO_STOP
+        end = time.monotonic() + SECONDS_TO_STOP
         for thread in self._threads:
             if not thread.ident:  # an interrupt came before all were started
                 continue
-            thread.join(max(0.0, patience - time.monotonic()))
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         while download := self._schedule.take():
@@ -229,13 +229,14 @@ class _Work:
         return self._compress(url, key, source)
 
     def _is_fresh(self, record: ImageRecord) -> bool:
-        return time.time() - record.checked_at < self._settings.reuse_for
+        return time.time() - record.checked_at < self._limits.reuse_for
 
     def _fetch(self, download: Download, record: ImageRecord | None, memory: Lease) -> FetchedImage | None:
         if self._schedule.is_down(download.host):
             raise FetchError(
                 ErrorCode.HOST_DOWN,
-                f"Not tried: {download.host} has given no answer for {HOST_PATIENCE:g} seconds.",
+                f"Not tried: {download.host} has given no answer for "
+                f"{self._limits.host_down_after:g} seconds.",
             )
 
         def claim(amount: int) -> None:
@@ -271,7 +272,7 @@ class _Work:
             self._schedule.host_failed(download.host)
         elif error.kind is not ErrorCode.HOST_DOWN:
             self._schedule.host_answered(download.host)
-        delay = retry_delay(error, download.attempt, self._settings)
+        delay = retry_delay(error, download.attempt, self._limits.fetching)
         if delay is None or self._schedule.is_down(download.host):
             return self._failed(download.url, error)
         self._schedule.try_again(download, delay)

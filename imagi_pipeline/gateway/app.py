@@ -111,7 +111,7 @@ def _gateway(settings: Settings) -> Gateway:
         requests=requests,
         intake=Intake(store, settings, callbacks.register),
         callbacks=callbacks,
-        fetcher=Fetcher(settings),
+        fetcher=Fetcher(settings.fetch_limits),
         metrics=metrics,
     )
 

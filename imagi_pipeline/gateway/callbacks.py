@@ -25,7 +25,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -114,9 +114,9 @@ class Callbacks:
         on_delivered: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         secret = settings.webhook_secret
-        deadline = min(SECONDS_TO_ANSWER, settings.download_deadline)
+        limits = settings.fetch_limits
         self._webhook = Webhook(secret.get_secret_value()) if secret else None
-        self._fetcher = Fetcher(settings.model_copy(update={"download_deadline": deadline}))
+        self._fetcher = Fetcher(replace(limits, deadline=min(SECONDS_TO_ANSWER, limits.deadline)))
         self._store = store
         self._folder = store.callbacks
         self._status_of = status_of

@@ -198,7 +198,14 @@ def _compress(
     settings = imagi.settings()
     progress = ImageProgress(context, settings.public_url, urls, report_all=report_all)
     try:
-        for result in compress_images(urls, imagi.store(), settings, thumbnails=thumbnails, settled=settled):
+        for result in compress_images(
+            urls,
+            imagi.store(),
+            settings.compression,
+            settings.engine_limits,
+            thumbnails=thumbnails,
+            settled=settled,
+        ):
             progress.add(result)
             yield result
     except StorageError as error:

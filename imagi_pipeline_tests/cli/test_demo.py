@@ -36,7 +36,7 @@ def test_the_sample_has_shared_several_missing_and_wrong_images() -> None:
 
 def test_loopback_is_allowed_only_while_the_sample_is_there() -> None:
     before = Settings().allowed_networks
-    with sample() as path, Fetcher(Settings()) as fetcher:
+    with sample() as path, Fetcher(Settings().fetch_limits) as fetcher:
         url = read_csv(path.read_bytes()).references[0].url
         assert fetcher.fetch(url)
     assert Settings().allowed_networks == before

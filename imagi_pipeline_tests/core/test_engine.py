@@ -13,14 +13,23 @@ from PIL import Image
 
 from imagi_pipeline.core.engine import Budget, ImageResult, compress_images
 from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.limits import EngineLimits
 from imagi_pipeline.core.storage.store import Store
-from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
+from imagi_pipeline_tests.limits import engine_limits, fetch_limits
 from imagi_pipeline_tests.processes import codec_processes
 
 
-def run(urls: Sequence[str], store: Store, **settings: object) -> dict[str, ImageResult]:
-    results = list(compress_images(urls, store, Settings(**settings)))  # type: ignore[arg-type]
+def run(
+    urls: Sequence[str],
+    store: Store,
+    compression: CompressionSettings | None = None,
+    limits: EngineLimits | None = None,
+) -> dict[str, ImageResult]:
+    results = list(
+        compress_images(urls, store, compression or CompressionSettings(), limits or engine_limits())
+    )
     assert sorted(result.url for result in results) == sorted(urls)
     return {result.url: result for result in results}
 
@@ -43,7 +52,7 @@ def test_a_bad_image_is_a_result_and_holds_up_nothing(image_host: ImageHost, sto
     image_host.files["/page.jpg"] = b"<html>sold out</html>"
     image_host.files["/empty.jpg"] = b""
     gone = f"{image_host.base}/gone.jpg"
-    results = run([good, page, empty, gone], store, attempts=1)
+    results = run([good, page, empty, gone], store, limits=engine_limits(fetch_limits(attempts=1)))
     codes = {url: result.error and result.error.code for url, result in results.items()}
     assert codes == {good: None, page: "not_an_image", empty: "empty_body", gone: "http_404"}
 
@@ -58,7 +67,7 @@ def test_a_fresh_image_is_reused_without_a_request(image_host: ImageHost, store:
 def test_an_older_image_is_asked_for_conditionally(image_host: ImageHost, store: Store) -> None:
     urls = image_host.add("a.jpg")
     first = run(urls, store)[urls[0]].record
-    again = run(urls, store, reuse_for=0)[urls[0]]
+    again = run(urls, store, limits=engine_limits(reuse_for=0))[urls[0]]
     assert again.status == "reused"
     assert (image_host.asked["/a.jpg"], image_host.sent["/a.jpg"]) == (2, 1)
     assert again.record
@@ -69,7 +78,9 @@ def test_an_older_image_is_asked_for_conditionally(image_host: ImageHost, store:
 def test_a_settled_image_is_reused_however_old(image_host: ImageHost, store: Store) -> None:
     urls = image_host.add("a.jpg", "b.jpg")
     run(urls, store)
-    results = compress_images(urls, store, Settings(reuse_for=0), settled=urls[:1])
+    results = compress_images(
+        urls, store, CompressionSettings(), engine_limits(reuse_for=0), settled=urls[:1]
+    )
     assert {result.status for result in results} == {"reused"}
     assert (image_host.asked["/a.jpg"], image_host.asked["/b.jpg"]) == (1, 2)
 
@@ -78,7 +89,7 @@ def test_an_image_that_changed_behind_its_url_is_compressed_anew(image_host: Ima
     urls = image_host.add("a.jpg")
     first = run(urls, store)[urls[0]].record
     image_host.files["/a.jpg"] = jpeg(99)
-    again = run(urls, store, reuse_for=0)[urls[0]]
+    again = run(urls, store, limits=engine_limits(reuse_for=0))[urls[0]]
     assert again.status == "ok"
     assert again.record
     assert first
@@ -89,8 +100,10 @@ def test_the_last_good_copy_of_an_image_that_is_gone_is_kept(image_host: ImageHo
     (url,) = image_host.add("a.jpg")
     first = run([url], store)[url]
     del image_host.files["/a.jpg"]
-    for settings in ({"reuse_for": 0}, {"quality": 50}):
-        again = run([url], store, **settings)[url]
+    for again in (
+        run([url], store, limits=engine_limits(reuse_for=0))[url],
+        run([url], store, CompressionSettings(quality=50))[url],
+    ):
         assert (again.status, again.record) == ("failed", first.record)
         assert again.error
         assert again.error.code == "http_404"
@@ -101,7 +114,7 @@ def test_the_last_good_copy_of_an_image_that_is_gone_is_kept(image_host: ImageHo
 def test_other_settings_make_the_image_anew(image_host: ImageHost, store: Store) -> None:
     urls = image_host.add("a.jpg")
     run(urls, store)
-    result = run(urls, store, output_format="webp")[urls[0]]
+    result = run(urls, store, CompressionSettings(output_format="webp"))[urls[0]]
     assert result.status == "ok"
     assert result.record
     assert result.record.file.endswith(".webp")
@@ -119,16 +132,17 @@ def test_a_permanent_failure_is_not_tried_again(image_host: ImageHost, store: St
     assert image_host.asked["/gone.jpg"] == 1
 
 
-def test_a_host_that_is_down_is_given_up_after_a_while(
-    image_host: ImageHost, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("imagi_pipeline.core.engine.HOST_PATIENCE", 0.5)
+def test_a_host_that_is_down_is_given_up_after_a_while(image_host: ImageHost, store: Store) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{unused.getsockname()[1]}"
         urls = [f"{dead}/{number}.jpg" for number in range(400)]
         alive = image_host.add("alive.jpg")
-        results = run(urls + alive, store, attempts=9, download_threads=8)
+        results = run(
+            urls + alive,
+            store,
+            limits=engine_limits(fetch_limits(attempts=9), host_down_after=0.5, download_threads=8),
+        )
     codes = [result.error.code for result in results.values() if result.error]
     assert set(codes) == {"connection_refused", "host_down"}
     assert codes.count("host_down") > 100
@@ -137,7 +151,11 @@ def test_a_host_that_is_down_is_given_up_after_a_while(
 
 def test_a_host_gets_no_more_requests_at_once_than_allowed(image_host: ImageHost, store: Store) -> None:
     image_host.delay = 0.03
-    run(image_host.add(*(f"{number}.jpg" for number in range(20))), store, connections_per_host=3)
+    run(
+        image_host.add(*(f"{number}.jpg" for number in range(20))),
+        store,
+        limits=engine_limits(connections_per_host=3),
+    )
     assert image_host.most_at_once == 3
 
 
@@ -145,13 +163,13 @@ def test_bytes_in_flight_are_bounded_and_every_image_still_comes_through(
     image_host: ImageHost, store: Store
 ) -> None:
     urls = image_host.add(*(f"{number}.jpg" for number in range(8)))
-    results = run(urls, store, bytes_in_flight=1)
+    results = run(urls, store, limits=engine_limits(bytes_in_flight=1))
     assert all(result.status == "ok" for result in results.values())
 
 
 def test_thumbnails_are_made_of_the_first_images_only(image_host: ImageHost, store: Store) -> None:
     urls = image_host.add("a.jpg", "b.jpg", "c.jpg")
-    results = list(compress_images(urls, store, Settings(), thumbnails=2))
+    results = list(compress_images(urls, store, CompressionSettings(), engine_limits(), thumbnails=2))
     assert {result.url for result in results if result.thumbnails} == set(urls[:2])
 
 
@@ -185,7 +203,7 @@ def test_a_storage_that_fails_ends_the_work(image_host: ImageHost, tmp_path: Pat
 def test_closing_the_iterator_stops_the_work(image_host: ImageHost, store: Store) -> None:
     image_host.delay = 0.02
     urls = image_host.add(*(f"{number}.jpg" for number in range(200)))
-    results = compress_images(urls, store, Settings(connections_per_host=2))
+    results = compress_images(urls, store, CompressionSettings(), engine_limits(connections_per_host=2))
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert sum(image_host.asked.values()) < 100
@@ -194,7 +212,7 @@ def test_closing_the_iterator_stops_the_work(image_host: ImageHost, store: Store
 
 
 def test_no_images_are_no_work(store: Store) -> None:
-    assert list(compress_images([], store, Settings())) == []
+    assert list(compress_images([], store, CompressionSettings(), engine_limits())) == []
 
 
 def test_a_claim_larger_than_the_budget_waits_until_it_is_alone() -> None:

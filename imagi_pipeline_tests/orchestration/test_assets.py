@@ -106,7 +106,7 @@ def test_an_image_that_was_stored_by_a_run_that_died_is_reported_by_the_next(
     installation: Installation, image_host: ImageHost
 ) -> None:
     urls = image_host.add("a.jpg")
-    list(compress_images(urls, installation.store, Settings()))
+    list(compress_images(urls, installation.store, Settings().compression, Settings().engine_limits))
     installation.process(csv_of(urls))
     assert image_host.asked["/a.jpg"] == 1
     assert installation.instance.get_materialized_partitions(IMAGES) == {image_key(urls[0])}

@@ -1,7 +1,7 @@
 """One attempt to download: its deadline, and the connections that end with it.
 
 The deadline spans everything from the first dialling to the last byte, redirects included. What is asked and
-what an answer means is fetch.py.
+what an answer means is fetching.py.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.http.address_guard import dialable_addresses
-
-if TYPE_CHECKING:
-    from imagi_pipeline.settings import Settings
+from imagi_pipeline.core.http.limits import FetchLimits
 
 
 class Attempt:
     """One call of `fetch` or `post` as its connections see it: where it is, what it may dial, how long."""
 
-    def __init__(self, settings: Settings, url: str) -> None:
-        self.settings = settings
+    def __init__(self, limits: FetchLimits, url: str) -> None:
+        self.limits = limits
         self.url = url
-        self.ends_at = time.monotonic() + settings.download_deadline
+        self.ends_at = time.monotonic() + limits.deadline
         self._socket: socket.socket | None = None
 
     @property
@@ -69,7 +66,7 @@ class Attempt:
     def dial(self, host: str, port: int) -> socket.socket:
         """A connection to the first address of `host` that accepts one; raises FetchError."""
         failure = OSError("it has no address")
-        for family, address in dialable_addresses(host, port, self.settings.allowed_networks):
+        for family, address in dialable_addresses(host, port, self.limits.allowed_networks):
             connection = socket.socket(family, socket.SOCK_STREAM)
             try:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -84,7 +81,7 @@ class Attempt:
         raise _dial_failure(failure, host) from failure
 
     def _dial_timeout(self) -> float:
-        return min(self.settings.connect_timeout, self.time_left())
+        return min(self.limits.connect_timeout, self.time_left())
 
 
 class Watchdog:

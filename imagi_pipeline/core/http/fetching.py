@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -36,9 +36,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.http.deadline import Attempt, Watchdog
-
-if TYPE_CHECKING:
-    from imagi_pipeline.settings import Settings
+from imagi_pipeline.core.http.limits import FetchLimits
 
 MAX_REDIRECTS = 5
 
@@ -81,8 +79,8 @@ class PostAnswer:
 class Fetcher:
     """Downloads images, many threads at a time, each with its own kept-alive connections."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, limits: FetchLimits) -> None:
+        self._limits = limits
         self._tls = _tls_context()
         self._watchdog = Watchdog()
         self._of_thread = threading.local()
@@ -152,7 +150,7 @@ class Fetcher:
     @contextmanager
     def _attempt(self, url: str) -> Iterator[Attempt]:
         """What is sent in a `with` block is guarded and has one deadline; its failures become FetchError."""
-        attempt = Attempt(self._settings, url)
+        attempt = Attempt(self._limits, url)
         token = _current_attempt.set(attempt)
         self._watchdog.watch(attempt)
         try:
@@ -177,7 +175,7 @@ class Fetcher:
         raise FetchError(ErrorCode.TOO_MANY_REDIRECTS, f"The URL redirects more than {MAX_REDIRECTS} times.")
 
     def _send(self, request: requests.PreparedRequest) -> requests.Response:
-        timeout = (self._settings.connect_timeout, self._settings.read_timeout)
+        timeout = (self._limits.connect_timeout, self._limits.read_timeout)
         adapter = self._adapter()
         with suppress(_IdleConnectionClosedError):
             return adapter.send(request, stream=True, timeout=timeout)
@@ -197,7 +195,7 @@ class Fetcher:
             _discard(response.raw)
             raise _status_failure(response, host)
         length = response.raw.length_remaining
-        if length is not None and length > self._settings.max_source_bytes:
+        if length is not None and length > self._limits.max_bytes:
             raise self._too_large(host, f"{length:,}")
 
     def _claim(
@@ -210,12 +208,12 @@ class Fetcher:
             return
         most = response.raw.length_remaining
         if most is None or "Content-Encoding" in response.headers:
-            most = self._settings.max_source_bytes
+            most = self._limits.max_bytes
         with self._watchdog.paused(attempt):
             claim_bytes(most)
 
     def _read(self, attempt: Attempt, raw: urllib3.HTTPResponse) -> bytes:
-        limit = self._settings.max_source_bytes
+        limit = self._limits.max_bytes
         encoded = "Content-Encoding" in raw.headers
         pieces: list[bytes] = []
         size = 0
@@ -234,18 +232,18 @@ class Fetcher:
         return b"".join(pieces)
 
     def _too_large(self, host: str, size: str) -> FetchError:
-        limit = self._settings.max_source_bytes
+        limit = self._limits.max_bytes
         return FetchError(ErrorCode.TOO_LARGE, f"{host} sends {size} bytes; the limit is {limit:,} bytes.")
 
 
-def retry_delay(error: FetchError, attempt: int, settings: Settings) -> float | None:
+def retry_delay(error: FetchError, attempt: int, limits: FetchLimits) -> float | None:
     """Seconds to wait before the next attempt; None when there must be none.
 
     `attempt` is the number of attempts made so far. The wait is exponential backoff with full jitter, on top
     of what the host asked for with Retry-After.
     """
     asked = error.retry_after or 0.0
-    if not error.transient or attempt >= settings.attempts or asked > settings.max_retry_after:
+    if not error.transient or attempt >= limits.attempts or asked > limits.max_retry_after:
         return None
     return asked + _random.uniform(0, min(_BACKOFF_LIMIT, _BACKOFF_BASE * 2 ** (attempt - 1)))
 
@@ -374,7 +372,7 @@ def _transport_failure(error: Exception, attempt: Attempt) -> FetchError:
     causes = list(_causes(error))
     host = attempt.host
     if attempt.is_over:
-        seconds = attempt.settings.download_deadline
+        seconds = attempt.limits.deadline
         return FetchError(ErrorCode.TIMEOUT, f"{host} was not done after {seconds:g} seconds.")
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return FetchError(ErrorCode.TIMEOUT, f"{host} kept silent for too long.")

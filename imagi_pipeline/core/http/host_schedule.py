@@ -37,12 +37,12 @@ class HostSchedule:
     """Hands out downloads, round robin over the hosts, at most `per_host` of a host at the same time.
 
     A download that is to be tried again later takes no thread while it waits. A host is down, and not worth
-    waiting for, when attempts in a row, spread over at least `patience` seconds, got no answer.
+    waiting for, when attempts in a row, spread over at least `down_after` seconds, got no answer.
     """
 
-    def __init__(self, urls: Iterable[str], per_host: int, patience: float) -> None:
+    def __init__(self, urls: Iterable[str], per_host: int, down_after: float) -> None:
         self._per_host = per_host
-        self._patience = patience
+        self._down_after = down_after
         self._changed = threading.Condition()
         self._waiting: dict[str, deque[Download]] = {}
         self._turns: deque[str] = deque()  # hosts with something waiting and a free place
@@ -115,7 +115,7 @@ class HostSchedule:
         return (
             silence is not None
             and silence.attempts >= ATTEMPTS_IN_SILENCE
-            and silence.until - silence.since >= self._patience
+            and silence.until - silence.since >= self._down_after
         )
 
     def _enqueue(self, download: Download, *, first: bool = False) -> None:

@@ -134,7 +134,7 @@ class _Worker:
         try:
             self._outbox.send_bytes(order)
         except OSError:  # it died while idle: no image's fault
-            self._lose()
+            self._end()
             self._start()
             self._outbox.send_bytes(order)
         try:
@@ -154,7 +154,7 @@ class _Worker:
         except OSError:
             raise self._crashed() from None
         if not answered:
-            self._lose()
+            self._end()
             raise CodecError(
                 ErrorCode.DECODER_TIMEOUT, f"Decoding and encoding took more than {timeout:g} s."
             )
@@ -168,11 +168,11 @@ class _Worker:
             raise self._crashed() from None
 
     def _crashed(self) -> CodecError:
-        status = self._lose()
+        status = self._end()
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         return CodecError(ErrorCode.DECODER_CRASHED, f"The process that decoded the image was ended {how}.")
 
-    def _lose(self) -> int:
+    def _end(self) -> int:
         """End the process; its exit status, or minus the signal that it had already died of."""
         with self._lock:
             process, self._process = self._process, None

@@ -4,24 +4,25 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
 from urllib.parse import quote
 
 import pytest
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.http.fetching import Fetcher
-from imagi_pipeline.settings import Settings
+from imagi_pipeline.core.http.limits import FetchLimits
 from imagi_pipeline_tests.servers import MisbehavingServer
 
 
 def fetcher_with_deadline(seconds: float) -> Fetcher:
     return Fetcher(
-        Settings(
-            allowed_networks="127.0.0.0/8",
+        FetchLimits(
+            allowed_networks=(ip_network("127.0.0.0/8"),),
             connect_timeout=5,
             read_timeout=5,
-            download_deadline=seconds,
-            max_source_bytes=10**7,
+            deadline=seconds,
+            max_bytes=10**7,
         )
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,23 +18,23 @@ import pytest
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.http.fetching import Fetcher, retry_delay
-from imagi_pipeline.settings import Settings
+from imagi_pipeline.core.http.limits import FetchLimits
 from imagi_pipeline_tests.callback_receiver import DRIPS, ENDLESS, HANGS, HANGS_UP, CallbackReceiver
 from imagi_pipeline_tests.servers import ETAG, LAST_MODIFIED, MisbehavingServer, body_of
 
-LOOPBACK = "127.0.0.0/8,::1/128"
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 MAX_BYTES = 100_000
 
 
-def settings(**changes: Any) -> Settings:
+def limits(**changes: Any) -> FetchLimits:
     values: dict[str, Any] = {
         "allowed_networks": LOOPBACK,
         "connect_timeout": 5,
         "read_timeout": 5,
-        "download_deadline": 10,
-        "max_source_bytes": MAX_BYTES,
+        "deadline": 10,
+        "max_bytes": MAX_BYTES,
     }
-    return Settings(**values | changes)
+    return FetchLimits(**values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +45,14 @@ def server() -> Iterator[MisbehavingServer]:
 
 @pytest.fixture(scope="module")
 def fetcher() -> Iterator[Fetcher]:
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         yield fetcher
 
 
 @pytest.fixture(scope="module")
 def fetcher_without_exceptions() -> Iterator[Fetcher]:
     """One that may dial public addresses only."""
-    with Fetcher(settings(allowed_networks="")) as fetcher:
+    with Fetcher(limits(allowed_networks=())) as fetcher:
         yield fetcher
 
 
@@ -103,7 +104,7 @@ def test_proxies_of_the_environment_are_not_used(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         assert fetcher.fetch(server.url("/image/1"))
 
 
@@ -129,7 +130,7 @@ def test_not_modified_without_a_condition_is_a_failure(server: MisbehavingServer
 
 
 def test_one_connection_serves_images_failures_redirects_and_conditional_requests() -> None:
-    with MisbehavingServer() as server, Fetcher(settings()) as fetcher:
+    with MisbehavingServer() as server, Fetcher(limits()) as fetcher:
         fetcher.fetch(server.url("/image/100"))
         failure(fetcher, server.url("/status/404"))
         fetcher.fetch(server.url("/redirects/2"))
@@ -338,7 +339,7 @@ def test_memory_is_claimed_once_for_the_most_that_can_come(
 
 @pytest.mark.parametrize("path", ["silent", "stalls-in-body"])
 def test_a_silent_host_is_a_timeout(server: MisbehavingServer, path: str) -> None:
-    with Fetcher(settings(read_timeout=0.2)) as fetcher:
+    with Fetcher(limits(read_timeout=0.2)) as fetcher:
         error = failure(fetcher, server.url(f"/{path}/"))
     assert error.kind is ErrorCode.TIMEOUT
     assert "silent" in error.message
@@ -374,7 +375,7 @@ def test_a_broken_answer_is_a_transient_connection_error(
 
 def test_an_idle_connection_that_was_closed_is_replaced_silently(server: MisbehavingServer) -> None:
     path = "/hangs-up-on-reuse/100"
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         fetcher.fetch(server.url(path))
         image = fetcher.fetch(server.url(path))
     assert image is not None
@@ -383,14 +384,14 @@ def test_an_idle_connection_that_was_closed_is_replaced_silently(server: Misbeha
 
 
 def test_a_new_connection_that_is_closed_is_not_tried_again(server: MisbehavingServer) -> None:
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         error = failure(fetcher, server.url("/no-answer/at-first"))
     assert error.kind is ErrorCode.CONNECTION_ERROR
     assert len(requests_of(server, "/no-answer/at-first")) == 1
 
 
 def test_an_idle_connection_is_replaced_only_once(server: MisbehavingServer) -> None:
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         fetcher.fetch(server.url("/image/100"))
         error = failure(fetcher, server.url("/no-answer/after-reuse"))
     assert error.kind is ErrorCode.CONNECTION_ERROR
@@ -450,7 +451,7 @@ def test_a_self_signed_certificate_is_a_permanent_tls_error(
 
 @pytest.mark.usefixtures("_trusted")
 def test_a_certificate_of_another_host_is_a_tls_error(tls_server: MisbehavingServer) -> None:
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         error = failure(fetcher, tls_server.url("/image/100", host="127.0.0.1"))
     assert error.kind is ErrorCode.TLS_ERROR
 
@@ -461,7 +462,7 @@ def test_a_host_that_speaks_no_tls_is_a_tls_error(server: MisbehavingServer, fet
 
 
 def test_a_handshake_without_an_answer_is_a_timeout() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent, Fetcher(settings(connect_timeout=0.2)) as fetcher:
+    with socket.create_server(("127.0.0.1", 0)) as silent, Fetcher(limits(connect_timeout=0.2)) as fetcher:
         error = failure(fetcher, f"https://127.0.0.1:{silent.getsockname()[1]}/")
     assert error.kind is ErrorCode.TIMEOUT
 
@@ -469,7 +470,7 @@ def test_a_handshake_without_an_answer_is_a_timeout() -> None:
 @pytest.mark.usefixtures("_trusted")
 def test_images_come_over_tls_on_one_connection(tls_server: MisbehavingServer) -> None:
     tls_server.connections.clear()
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         for size in (100, 70_000):
             image = fetcher.fetch(tls_server.url(f"/image/{size}", host="localhost"))
             assert image is not None
@@ -480,7 +481,7 @@ def test_images_come_over_tls_on_one_connection(tls_server: MisbehavingServer) -
 @pytest.mark.usefixtures("_trusted")
 @pytest.mark.parametrize("path", ["drips-header", "drips-body-without-length"])
 def test_the_deadline_holds_over_tls(tls_server: MisbehavingServer, path: str) -> None:
-    with Fetcher(settings(download_deadline=0.5, max_source_bytes=10**7)) as fetcher:
+    with Fetcher(limits(deadline=0.5, max_bytes=10**7)) as fetcher:
         start = time.monotonic()
         error = failure(fetcher, tls_server.url(f"/{path}/", host="localhost"))
         elapsed = time.monotonic() - start
@@ -490,7 +491,7 @@ def test_the_deadline_holds_over_tls(tls_server: MisbehavingServer, path: str) -
 
 @pytest.mark.usefixtures("_trusted")
 def test_a_truncated_body_over_tls_is_a_connection_error(tls_server: MisbehavingServer) -> None:
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         error = failure(fetcher, tls_server.url("/truncated/", host="localhost"))
     assert error.kind is ErrorCode.CONNECTION_ERROR
 
@@ -532,7 +533,7 @@ def test_no_spelling_of_loopback_passes(
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_redirect_to_a_blocked_address_is_not_followed(server: MisbehavingServer, scheme: str) -> None:
     target = quote(f"{scheme}://169.254.169.254/latest/meta-data/")
-    with Fetcher(settings(allowed_networks="127.0.0.1/32")) as fetcher:
+    with Fetcher(limits(allowed_networks=(ip_network("127.0.0.1/32"),))) as fetcher:
         error = failure(fetcher, server.url(f"/redirect-to/302?location={target}"))
     assert error.kind is ErrorCode.BLOCKED_ADDRESS
     assert "169.254.169.254" in error.message
@@ -558,7 +559,7 @@ def test_a_name_that_changes_to_a_private_address_is_refused_at_the_next_connect
     resolver = Resolver(["127.0.0.1"], ["127.0.0.2"])
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
     url = server.url("/until-close/100", host="rebinding.example")
-    with Fetcher(settings(allowed_networks="127.0.0.1/32")) as fetcher:
+    with Fetcher(limits(allowed_networks=(ip_network("127.0.0.1/32"),))) as fetcher:
         assert fetcher.fetch(url)
         error = failure(fetcher, url)
     assert error.kind is ErrorCode.BLOCKED_ADDRESS
@@ -570,7 +571,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_dialled(
 ) -> None:
     resolver = Resolver(["127.0.0.1"])  # a second question would find no answer
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
-    with Fetcher(settings(allowed_networks="127.0.0.1/32")) as fetcher:
+    with Fetcher(limits(allowed_networks=(ip_network("127.0.0.1/32"),))) as fetcher:
         assert fetcher.fetch(server.url("/image/100", host="once.example"))
     assert resolver.answers == []
 
@@ -581,7 +582,7 @@ def test_only_the_allowed_addresses_of_a_name_are_dialled(
     with socket.create_server(("127.0.0.2", server.port)) as private:
         private.setblocking(False)
         monkeypatch.setattr(socket, "getaddrinfo", Resolver(["127.0.0.2", "127.0.0.1"]))
-        with Fetcher(settings(allowed_networks="127.0.0.1/32")) as fetcher:
+        with Fetcher(limits(allowed_networks=(ip_network("127.0.0.1/32"),))) as fetcher:
             assert fetcher.fetch(server.url("/image/100", host="mixed.example"))
         with pytest.raises(BlockingIOError):
             private.accept()
@@ -591,7 +592,7 @@ def test_the_next_address_is_tried_when_one_refuses(
     server: MisbehavingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", Resolver(["127.0.0.9", "127.0.0.1"]))
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         assert fetcher.fetch(server.url("/image/100", host="two.example"))
 
 
@@ -633,7 +634,7 @@ def test_every_status_is_an_answer_and_no_redirect_is_followed(
 
 
 def test_posts_share_a_connection(receiver: CallbackReceiver) -> None:
-    with Fetcher(settings()) as fetcher:
+    with Fetcher(limits()) as fetcher:
         for _ in range(3):
             fetcher.post(receiver.url(), b"{}", {})
     assert len(receiver.messages) == 3
@@ -648,7 +649,7 @@ def test_the_endless_body_of_an_answer_is_not_read(receiver: CallbackReceiver, f
 @pytest.mark.parametrize("behaviour", [HANGS, DRIPS])
 def test_the_deadline_of_a_post_holds(receiver: CallbackReceiver, behaviour: int) -> None:
     receiver.answers["/in"] = [behaviour]
-    with Fetcher(settings(download_deadline=0.3)) as fetcher:
+    with Fetcher(limits(deadline=0.3)) as fetcher:
         error = post_failure(fetcher, receiver.url("/in"))
     assert error.kind is ErrorCode.TIMEOUT
 
@@ -680,7 +681,7 @@ def error_of(kind: ErrorCode, retry_after: float | None = None) -> FetchError:
 
 
 def test_the_wait_grows_with_each_attempt_up_to_a_limit() -> None:
-    patient = settings(attempts=100)
+    patient = limits(attempts=100)
     error = error_of(ErrorCode.TIMEOUT)
     longest = [
         max(retry_delay(error, attempt, patient) or 0 for _ in range(300)) for attempt in (1, 2, 3, 20)
@@ -690,13 +691,13 @@ def test_the_wait_grows_with_each_attempt_up_to_a_limit() -> None:
 
 
 def test_waits_are_spread_so_that_downloads_do_not_come_back_together() -> None:
-    waits = {retry_delay(error_of(ErrorCode.TIMEOUT), 3, settings()) for _ in range(20)}
+    waits = {retry_delay(error_of(ErrorCode.TIMEOUT), 3, limits()) for _ in range(20)}
     assert len(waits) == 20
 
 
 def test_a_host_is_given_at_least_the_time_it_asked_for() -> None:
     for _ in range(50):
-        delay = retry_delay(error_of(ErrorCode.RATE_LIMITED, retry_after=10), 1, settings())
+        delay = retry_delay(error_of(ErrorCode.RATE_LIMITED, retry_after=10), 1, limits())
         assert delay is not None
         assert 10 <= delay <= 11
 
@@ -712,4 +713,4 @@ def test_a_host_is_given_at_least_the_time_it_asked_for() -> None:
     ids=["permanent", "permanent with a wait", "attempts used up", "wait too long"],
 )
 def test_some_failures_are_final(error: FetchError, attempt: int) -> None:
-    assert retry_delay(error, attempt, settings(attempts=4, max_retry_after=60)) is None
+    assert retry_delay(error, attempt, limits(attempts=4, max_retry_after=60)) is None

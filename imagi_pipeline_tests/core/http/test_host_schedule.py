@@ -14,13 +14,13 @@ def take(schedule: HostSchedule) -> Download:
 
 def test_hosts_take_turns() -> None:
     urls = [f"http://a/{number}" for number in range(3)] + [f"http://b/{number}" for number in range(3)]
-    schedule = HostSchedule(urls, per_host=3, patience=9)
+    schedule = HostSchedule(urls, per_host=3, down_after=9)
 
     assert [take(schedule).host for _ in urls] == ["a", "b", "a", "b", "a", "b"]
 
 
 def test_no_host_gets_more_downloads_at_once_than_its_limit() -> None:
-    schedule = HostSchedule(["http://a/1", "http://a/2", "http://b/1"], per_host=1, patience=9)
+    schedule = HostSchedule(["http://a/1", "http://a/2", "http://b/1"], per_host=1, down_after=9)
     first, second = take(schedule), take(schedule)
     assert {first.host, second.host} == {"a", "b"}
 
@@ -42,7 +42,7 @@ def test_no_host_gets_more_downloads_at_once_than_its_limit() -> None:
 
 
 def test_a_download_is_handed_out_again_after_its_delay_and_counts_its_attempts() -> None:
-    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
+    schedule = HostSchedule(["http://a/1"], per_host=1, down_after=9)
     download = take(schedule)
     schedule.downloaded(download)
     before = time.monotonic()
@@ -55,7 +55,7 @@ def test_a_download_is_handed_out_again_after_its_delay_and_counts_its_attempts(
 
 
 def test_all_threads_are_released_when_the_last_image_is_finished() -> None:
-    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
+    schedule = HostSchedule(["http://a/1"], per_host=1, down_after=9)
     take(schedule)
     threads = [threading.Thread(target=schedule.take) for _ in range(4)]
     for thread in threads:
@@ -67,7 +67,7 @@ def test_all_threads_are_released_when_the_last_image_is_finished() -> None:
 
 
 def test_a_host_is_down_once_it_has_been_silent_for_long_enough() -> None:
-    schedule = HostSchedule([], per_host=1, patience=0.05)
+    schedule = HostSchedule([], per_host=1, down_after=0.05)
     for _ in range(ATTEMPTS_IN_SILENCE):
         schedule.host_failed("a")
     assert not schedule.is_down("a")
@@ -79,7 +79,7 @@ def test_a_host_is_down_once_it_has_been_silent_for_long_enough() -> None:
 
 
 def test_a_few_failures_far_apart_are_no_silence() -> None:
-    schedule = HostSchedule([], per_host=1, patience=0.05)
+    schedule = HostSchedule([], per_host=1, down_after=0.05)
     schedule.host_failed("a")
     time.sleep(0.06)
     schedule.host_failed("a")
@@ -87,7 +87,7 @@ def test_a_few_failures_far_apart_are_no_silence() -> None:
 
 
 def test_a_host_that_answers_now_and_then_is_not_down() -> None:
-    schedule = HostSchedule([], per_host=1, patience=0.05)
+    schedule = HostSchedule([], per_host=1, down_after=0.05)
     for _ in range(ATTEMPTS_IN_SILENCE):
         schedule.host_failed("a")
     time.sleep(0.06)
@@ -97,7 +97,7 @@ def test_a_host_that_answers_now_and_then_is_not_down() -> None:
 
 
 def test_a_download_that_is_tried_again_goes_before_those_of_other_hosts() -> None:
-    schedule = HostSchedule(["http://a/1", "http://b/1", "http://c/1"], per_host=1, patience=9)
+    schedule = HostSchedule(["http://a/1", "http://b/1", "http://c/1"], per_host=1, down_after=9)
     first = take(schedule)
     schedule.try_again(first, 0)
     schedule.downloaded(first)
@@ -105,7 +105,7 @@ def test_a_download_that_is_tried_again_goes_before_those_of_other_hosts() -> No
 
 
 def test_a_download_that_is_tried_again_goes_before_those_not_tried_yet() -> None:
-    schedule = HostSchedule(["http://a/1", "http://a/2"], per_host=1, patience=9)
+    schedule = HostSchedule(["http://a/1", "http://a/2"], per_host=1, down_after=9)
     first = take(schedule)
     schedule.try_again(first, 0)
     schedule.downloaded(first)
@@ -113,6 +113,6 @@ def test_a_download_that_is_tried_again_goes_before_those_not_tried_yet() -> Non
 
 
 def test_nothing_is_handed_out_after_a_cancel() -> None:
-    schedule = HostSchedule(["http://a/1"], per_host=1, patience=9)
+    schedule = HostSchedule(["http://a/1"], per_host=1, down_after=9)
     schedule.cancel()
     assert schedule.take() is None

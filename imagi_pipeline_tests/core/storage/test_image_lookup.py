@@ -3,10 +3,11 @@ from __future__ import annotations
 from imagi_pipeline.core import report as tables
 from imagi_pipeline.core.csv.table import read_csv
 from imagi_pipeline.core.engine import compress_images
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.image_lookup import image_urls
 from imagi_pipeline.core.storage.store import Store, image_key
-from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.limits import engine_limits
 
 
 def add_request(store: Store, request_id: str, urls: list[str]) -> None:
@@ -16,7 +17,7 @@ def add_request(store: Store, request_id: str, urls: list[str]) -> None:
 
 def test_an_image_is_found_by_its_record(image_host: ImageHost, store: Store) -> None:
     (url,) = image_host.add("a.jpg")
-    list(compress_images([url], store, Settings()))
+    list(compress_images([url], store, CompressionSettings(), engine_limits()))
     assert image_urls(store, [image_key(url)]) == {image_key(url): url}
 
 
