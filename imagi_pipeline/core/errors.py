@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, printable
+
 
 class ErrorCode(Enum):
     """A kind of failure: its stable name, whether a later try may succeed, and what to do about it."""
@@ -104,9 +106,13 @@ _BY_CODE = {member.code: member for member in ErrorCode}
 
 
 class ImagiError(Exception):
-    """A failure with a code, a message for people, and the advice that belongs to the code."""
+    """A failure with a code, a message for people, and the advice that belongs to the code.
+
+    Whatever `detail` quotes of hosts, files and libraries is made printable and short here.
+    """
 
     def __init__(self, kind: ErrorCode, detail: str) -> None:
+        detail = printable(detail, LONGEST_MESSAGE)
         super().__init__(f"{detail} {kind.advice}")
         self.kind = kind
         self.detail = detail
@@ -119,7 +125,7 @@ class ImagiError(Exception):
     @property
     def message(self) -> str:
         """What happened and what to do, one line."""
-        return " ".join(str(self).split())
+        return str(self)
 
     @property
     def transient(self) -> bool:

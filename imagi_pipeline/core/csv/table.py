@@ -19,6 +19,7 @@ from imagi_pipeline.core.csv import cell_urls
 from imagi_pipeline.core.csv.cell_urls import CellKind
 from imagi_pipeline.core.csv.dialect import COMMENT, SAYS_IMAGE, is_blank, read_records
 from imagi_pipeline.core.errors import CsvError, ErrorCode, UrlError
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, no_formula, printable
 
 OUTPUT_COLUMN = "Output Image Urls"
 ERROR_COLUMN = "Image Errors"
@@ -357,7 +358,7 @@ def _find_in_cell(table: CsvTable, cell: str, row: int, column: str, folder: str
 
 
 def _shortened(value: str) -> str:
-    return value if len(value) <= _SHORT else value[: _SHORT - 3] + "..."
+    return printable(value, _SHORT)
 
 
 # --- the enriched CSV
@@ -406,7 +407,7 @@ def _results(
         urls.append(output)
         if not output or (isinstance(entry, ImageReference) and entry.url in errors):
             lines.append(_error_line(entry, errors, several=in_column[entry.column] > 1))
-    return ",".join(urls), "\n".join(lines)
+    return no_formula(",".join(urls)), no_formula("\n".join(lines))
 
 
 def _error_line(entry: ImageReference | Problem, errors: Mapping[str, str], several: bool) -> str:
@@ -414,10 +415,11 @@ def _error_line(entry: ImageReference | Problem, errors: Mapping[str, str], seve
         value, message = entry.value, entry.message
     else:
         value, message = entry.url, errors.get(entry.url, "The image was not processed.")
-    place = f"{entry.column}, position {entry.position}" if several else entry.column
-    return _shown(f"{place}: {value}: {message}")
+    column = printable(entry.column)
+    place = f"{column}, position {entry.position}" if several else column
+    return f"{place}: {printable(value, cell_urls.MAX_URL_BYTES)}: {printable(message, LONGEST_MESSAGE)}"
 
 
 def _shown(text: str) -> str:
     """The text on one line."""
-    return " ".join(text.split())
+    return printable(text)

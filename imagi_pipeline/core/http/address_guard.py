@@ -43,11 +43,13 @@ _REFUSED_NETWORKS: tuple[IPNetwork, ...] = tuple(
 # Everything else in IPv6 is loopback, local, multicast, translated or not assigned.
 _IPV6_GLOBAL_UNICAST = IPv6Network("2000::/3")
 
+# Not `is_loopback`, which says of IPv4-mapped addresses other things in Python 3.13 than before.
+_LOOPBACK_AND_UNSPECIFIED = IPv6Network("::/127")
+_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 _IPV4_IN_LAST_32_BITS = tuple(
     IPv6Network(network)
     for network in (
         "::/96",  # IPv4-compatible
-        "::ffff:0:0/96",  # IPv4-mapped
         "::ffff:0:0:0/96",  # IPv4-translated
         "64:ff9b::/96",  # NAT64
         "64:ff9b:1::/48",  # NAT64, local use
@@ -58,9 +60,12 @@ _IPV4_IN_LAST_32_BITS = tuple(
 def may_dial(address: str, allowed_networks: Iterable[IPNetwork] = ()) -> bool:
     """Whether an IP address is on the public internet or in one of `allowed_networks`.
 
-    An IPv6 address that carries an IPv4 address is judged by both.
+    An IPv6 address that carries an IPv4 address is judged by both; an IPv4-mapped one only by the IPv4
+    address, since it is that which the system dials.
     """
     ip = ip_address(address)
+    if isinstance(ip, IPv6Address) and ip in _IPV4_MAPPED:
+        ip = IPv4Address(int(ip) & 0xFFFF_FFFF)
     return all(
         _is_public(candidate) or any(candidate in network for network in allowed_networks)
         for candidate in (ip, *_embedded_ipv4(ip))
@@ -74,7 +79,7 @@ def _is_public(ip: IPAddress) -> bool:
 
 
 def _embedded_ipv4(ip: IPAddress) -> Iterator[IPv4Address]:
-    if isinstance(ip, IPv4Address) or ip.is_loopback or ip.is_unspecified:
+    if isinstance(ip, IPv4Address) or ip in _LOOPBACK_AND_UNSPECIFIED:
         return
     if ip.sixtofour:
         yield ip.sixtofour

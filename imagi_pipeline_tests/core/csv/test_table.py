@@ -438,3 +438,22 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     except CsvError:
         return
     enrich(table, compressed(table), {})
+
+
+@pytest.mark.parametrize("header", ["=cmd|' /C calc'!image", "@image", "+image", "-image", "\timage"])
+def test_our_cells_begin_no_formula_whatever_the_header_says(header: str) -> None:
+    data = f'sku,"{header}"\n1,http://shop.example/a.jpg\n'.encode()
+    table = read_csv(data, url_columns=["2"])
+    enriched = enrich(table, {}, {"http://shop.example/a.jpg": "=1+1"}).decode()
+    (_, row) = csv.reader(io.StringIO(enriched, newline=""))
+    assert not row[2].startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not row[3].startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert "a.jpg: =1+1" in row[3]
+
+
+def test_our_cells_hold_nothing_that_a_terminal_obeys() -> None:
+    table = read_csv(b"sku,image\n1,http://shop.example/a.jpg\n2,\x1b[2J\x08\n")
+    errors = {"http://shop.example/a.jpg": "It said \x1b]0;owned\x07 and \x00."}
+    enriched = enrich(table, {}, errors).decode()
+    cells = [row[3] for row in csv.reader(io.StringIO(enriched, newline=""))]
+    assert all(cell.isprintable() for cell in cells)
