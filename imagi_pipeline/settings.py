@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,7 +26,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ENV_PREFIX = "IMAGI_"
 
-SECRET_SETTINGS = frozenset({"api_tokens", "webhook_secret"})
+SECRET_SETTINGS = frozenset({"api_tokens", "dagster_url", "webhook_secret"})
 """Settings whose value must not be shown."""
 
 SHORTEST_TOKEN = 16
@@ -63,7 +64,9 @@ class Settings(BaseSettings):
         description="Where programs reach the gateway; its links (`result_url`, ...) start with it.",
     )
     dagster_url: str = Field(
-        "http://127.0.0.1:3000", description="The Dagster web server that the gateway asks over GraphQL."
+        "http://127.0.0.1:3000",
+        description="The Dagster web server that the gateway asks over GraphQL; with `name:password@` before "
+        "the host where it asks for a login.",
     )
     dagster_ui_url: str | None = Field(
         None, description="Where people reach the Dagster UI (`run_url`); unset: as IMAGI_DAGSTER_URL."
@@ -146,10 +149,13 @@ class Settings(BaseSettings):
     api_tokens: Annotated[tuple[ApiToken, ...], NoDecode] = Field(
         (),
         description="Who may use the HTTP API: comma-separated `name:token`, or `name:token:admin` for one "
-        "who sees the requests of all. Unset: everybody may, on loopback only.",
+        "who sees the requests of all, and may log in to the Dagster UI. Unset: everybody may, on "
+        "loopback only.",
     )
     allow_anonymous: bool = Field(
-        False, description="Let the gateway listen on other addresses than loopback without tokens."
+        False,
+        description="Let the gateway and the Dagster UI listen on other addresses than loopback without "
+        "tokens.",
     )
     webhook_secret: SecretStr | None = Field(
         None,
@@ -281,6 +287,11 @@ class Settings(BaseSettings):
             codec_timeout=self.codec_timeout,
             pixels_in_flight=self.pixels_in_flight,
         )
+
+    @property
+    def ui_url(self) -> str:
+        """Where people reach the Dagster UI; without the login of the gateway in `dagster_url`."""
+        return self.dagster_ui_url or re.sub("//[^/@]*@", "//", self.dagster_url)
 
 
 def default_folder() -> Path:

@@ -55,9 +55,6 @@ EXIT_CODE_OF_INTERRUPT = 130
 FAILURES_SHOWN = 3
 SECONDS_BETWEEN_STATUSES = 1.0
 
-SECONDS_TO_FINISH = 10
-"""An upload that is under way when the gateway is told to stop may take so long."""
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ColumnOption = Annotated[
     list[str] | None,
@@ -139,14 +136,16 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Run everything until Ctrl-C: CSVs that are uploaded or dropped are processed."""
-    from imagi_pipeline.gateway.access import check_address
+    from imagi_pipeline.gateway.access import check_address, check_ui_address
     from imagi_pipeline.orchestration.instance import furnish_home
     from imagi_pipeline.service.serve import Address
     from imagi_pipeline.service.serve import serve as run_service
     from imagi_pipeline.service.supervisor import ProgramDiedError
 
     with plain_errors(as_json):
-        check_address(gateway_host, Settings())
+        settings = Settings()
+        check_address(gateway_host, settings)
+        check_ui_address(host, settings)
         ui, gateway = Address(host, port), Address(gateway_host, gateway_port)
         home, store = furnish_home(), _store()
         if store.is_local:
@@ -186,10 +185,9 @@ def gateway(
     as_json: JsonOption = False,
 ) -> None:
     """Run the HTTP side alone, beside a Dagster: uploads, status, images and page."""
-    import uvicorn
-
     from imagi_pipeline.gateway.access import check_address
     from imagi_pipeline.gateway.app import build_app
+    from imagi_pipeline.service.http_server import run_http_server
     from imagi_pipeline.service.serve import Address
 
     with plain_errors(as_json):
@@ -201,14 +199,7 @@ def gateway(
         gateway_app = build_app(settings)
         if as_json:
             print_json({"gateway": address.url})
-        uvicorn.run(
-            gateway_app,
-            host=host,
-            port=port,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=SECONDS_TO_FINISH,
-        )
+        run_http_server(gateway_app, host, port)
 
 
 @app.command()

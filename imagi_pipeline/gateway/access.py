@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
+
 from imagi_pipeline.gateway.problems import ApiError
 from imagi_pipeline.settings import ApiToken, Settings, variable
 
@@ -61,6 +63,18 @@ def check_address(host: str, settings: Settings) -> None:
     )
 
 
+def check_ui_address(host: str, settings: Settings) -> None:
+    """Raise UnsafeAddressError when `host` is more than loopback and nobody could log in to the UI."""
+    has_admin = any(token.is_admin for token in settings.api_tokens)
+    if is_loopback(host) or has_admin or settings.allow_anonymous:
+        return
+    raise UnsafeAddressError(
+        f"On {host} everybody who reaches this machine could run and delete everything in the Dagster UI. "
+        f"Set {variable('api_tokens')} with an admin (name:token:admin), who then logs in with name and "
+        f"token, or {variable('allow_anonymous')}=true if that is wanted."
+    )
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address."""
     if host == "localhost":
@@ -72,23 +86,36 @@ def is_loopback(host: str) -> bool:
 
 
 def check_host(host: str, settings: Settings) -> None:
-    """Refuse a foreign Host header where no token protects: ApiError 403.
+    """Refuse a foreign Host header where no token protects: ApiError 403."""
+    if settings.api_tokens or settings.allow_anonymous or is_known_host(host, settings.gateway_url):
+        return
+    message = f"Set {variable('gateway_url')} if this gateway is to be reached as {host!r}."
+    raise ApiError(403, "unknown_host", message)
+
+
+def is_known_host(host: str, *urls: str) -> bool:
+    """Whether a Host header names this machine: as localhost, by an address, or as one of `urls` does.
 
     A web site could have its own name lead to this machine (DNS rebinding), and its scripts would then be of
-    the same origin. An address cannot be rebound, so all of them are let in.
+    the same origin. An address cannot be rebound, so all of them are known.
     """
-    if settings.api_tokens or settings.allow_anonymous:
-        return
     try:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:  # a bracket that nothing closes
-        name = ""
-    known = {"localhost", urlsplit(settings.gateway_url).hostname}
-    if name in known or _is_address(name):
-        return
-    raise ApiError(
-        403, "unknown_host", f"Set {variable('gateway_url')} if this gateway is to be reached as {name!r}."
-    )
+        return False
+    return name in {"localhost", *(urlsplit(url).hostname for url in urls)} or _is_address(name)
+
+
+def is_own_call(headers: Headers, *urls: str) -> bool:
+    """Whether no other web site is behind a call; `urls` are the names under which this server is reached.
+
+    Browsers say who is behind a call, and programs that are no browsers do not. To an address without TLS
+    browsers send no Sec-Fetch-Site, but an Origin with all that could change something.
+    """
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return False
+    origin, host = headers.get("origin"), headers.get("host")
+    return origin is None or origin in (f"http://{host}", f"https://{host}", *urls)
 
 
 def _is_address(name: str) -> bool:

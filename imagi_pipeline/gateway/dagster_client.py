@@ -294,6 +294,11 @@ class DagsterClient:
             body = None
         if error := _graphql_error(body):
             raise DagsterUnreachableError(f"Dagster at {self._name}: {_line(error)}")
+        if answer.status_code == 401:
+            raise DagsterUnreachableError(
+                f"Dagster at {self._name} asks for a login: put that of an admin into IMAGI_DAGSTER_URL, "
+                "as in http://name:token@127.0.0.1:3000."
+            )
         if not isinstance(body, dict) or not isinstance(body.get("data"), dict):
             raise DagsterUnreachableError(
                 f"What answers at {self._name} is not Dagster (HTTP status {answer.status_code}): "

@@ -185,7 +185,6 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
     """The status as the API answers it."""
     completed = found.status == COMPLETED
     links = f"{settings.gateway_url}{API}/requests/{found.request_id}"
-    ui = settings.dagster_ui_url or settings.dagster_url
     return Status(
         request_id=found.request_id,
         status=found.status,
@@ -201,7 +200,7 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
         result=str(store.result(found.request_id, found.file or "")) if completed else None,
         result_url=f"{links}/result/" if completed else None,
         report_url=f"{links}/report/" if completed else None,
-        run_url=f"{ui}/runs/{found.run_id}" if found.run_id else None,
+        run_url=f"{settings.ui_url}/runs/{found.run_id}" if found.run_id else None,
         created=_time(found.created),
         finished=_time(found.finished),
     )

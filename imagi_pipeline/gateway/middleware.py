@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imagi_pipeline.gateway.access import check_host
+from imagi_pipeline.gateway.access import check_host, is_own_call
 from imagi_pipeline.gateway.documents import API
 from imagi_pipeline.gateway.problems import ApiError, answer
 from imagi_pipeline.settings import Settings
@@ -50,16 +50,8 @@ class Guard:
 
     def _check(self, headers: Headers, method: str) -> None:
         check_host(headers.get("host", ""), self._settings)
-        if method not in SAFE_METHODS and not self._is_from_here(headers):
+        if method not in SAFE_METHODS and not is_own_call(headers, self._settings.gateway_url):
             raise ApiError(403, "cross_site", "Another web site's page must not call this.")
-
-    def _is_from_here(self, headers: Headers) -> bool:
-        """Whether no other web site is behind a call; browsers say so, and programs that are none do not."""
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return False
-        origin = headers.get("origin")  # all that browsers send to an address without TLS
-        own = (f"http://{headers.get('host')}", f"https://{headers.get('host')}", self._settings.gateway_url)
-        return origin is None or origin in own
 
 
 def security_headers(public_url: str) -> dict[str, str]:

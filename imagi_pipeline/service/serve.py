@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from imagi_pipeline.settings import variable
 MODULE = "imagi_pipeline.definitions"
 LOCATION = "imagi_pipeline"
 CODE_SERVER = "imagi_pipeline.service.code_server"
+WEB_SERVER = "imagi_pipeline.service.web_server"
 SERVE_CODE = ("api", "grpc", "-m", MODULE, "--location-name", LOCATION)
 """Not `code-server start`: that stays up, and serves nothing, when the process behind it is killed."""
 LOOPBACK_FOR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compared
@@ -77,7 +79,7 @@ def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
             Program("daemon", _module("dagster._daemon", "run", "-w", str(workspace), *QUIET)),
             Program(
                 "web server",
-                _module("dagster_webserver", "-w", str(workspace), *_options("-h", "-p", ui), *QUIET),
+                _module(WEB_SERVER, "-w", str(workspace), *_options("-h", "-p", ui), *QUIET),
                 ui.answers,
             ),
             Program(
@@ -87,7 +89,7 @@ def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
             ),
         ]
         given = {name: value for name, value in os.environ.items() if value}
-        Supervisor(programs, _urls(ui, gateway) | given).run(on_ready)
+        Supervisor(programs, _urls(ui, gateway, secrets.token_urlsafe()) | given).run(on_ready)
 
 
 def _listens(path: Path) -> bool:
@@ -104,10 +106,13 @@ def _options(host: str, port: str, address: Address) -> list[str]:
     return [host, address.host, port, str(address.port)]
 
 
-def _urls(ui: Address, gateway: Address) -> dict[str, str]:
-    """What the parts need to know of each other, where the user has not set it."""
+def _urls(ui: Address, gateway: Address, password: str) -> dict[str, str]:
+    """What the parts need to know of each other, where the user has not set it.
+
+    Where the web server asks for a login, the gateway has one of its own.
+    """
     return {
-        variable("dagster_url"): ui.url,
+        variable("dagster_url"): ui.url.replace("://", f"://gateway:{password}@"),
         variable("gateway_url"): gateway.url,
         variable("public_url"): gateway.url + MEDIA,
     }

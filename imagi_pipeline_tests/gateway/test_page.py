@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,34 +17,19 @@ import uvicorn
 
 from imagi_pipeline.gateway.app import build_app
 from imagi_pipeline.settings import Settings
+from imagi_pipeline_tests.browsers import chromium, needs_browser
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.running_service import Service, free_port, wait_for
 
 try:
     from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-except ImportError as error:
-    MISSING: str | None = f"{error.name} is not installed"
-else:
-    MISSING = None
+    from playwright.sync_api import Browser, Locator, Page, expect
+except ImportError:
+    pass  # the tests are skipped
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-WHY_NOT = MISSING or (None if CHROMIUM else "there is no Chromium")
+pytestmark = needs_browser
 
-pytestmark = pytest.mark.skipif(
-    WHY_NOT is not None and os.environ.get("CI") != "true", reason=f"needs a browser: {WHY_NOT}"
-)
-
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 TOKEN = "page-token-of-sixteen"
-WAIT = 45_000  # milliseconds
 
 REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
@@ -66,12 +49,8 @@ OpenPage = Callable[..., "Page"]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert WHY_NOT is None, WHY_NOT
-    with sync_playwright() as playwright:
-        expect.set_options(timeout=WAIT)
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
