@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from imagi_pipeline.core.storage.store import ImageRecord, image_key
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.records import ImageRecord
 
 
 def image_record(url: str, *, source_bytes: int = 10, size: int = 3) -> ImageRecord:

@@ -29,17 +29,13 @@ from imagi_pipeline.cli.terminal import (
     progress_bar,
     upload_bar,
 )
-from imagi_pipeline.core.request_status import (
-    COMPLETED,
-    IN_QUEUE,
-    INTERRUPTED,
-    RequestStatus,
-)
+from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, INTERRUPTED, RequestStatus
 from imagi_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from imagi_pipeline.core.csv.table import CsvTable
-    from imagi_pipeline.core.storage.store import RequestManifest, Store
+    from imagi_pipeline.core.storage.manifests import RequestManifest
+    from imagi_pipeline.core.storage.store import Store
     from imagi_pipeline.gateway.gateway_client import GatewayClient
 
 app = typer.Typer(
@@ -318,7 +314,7 @@ def process_file(
     Raises ImagiError when the file or the storage cannot be used, OSError when a folder cannot be made.
     """
     from imagi_pipeline.core.csv.table import read_request
-    from imagi_pipeline.core.storage.store import RequestManifest
+    from imagi_pipeline.core.storage.manifests import RequestManifest
 
     store, request_id = _store(), str(uuid.uuid4())
     manifest = RequestManifest(file.name, url_columns, base_url)

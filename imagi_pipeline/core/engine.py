@@ -24,7 +24,9 @@ from imagi_pipeline.core.images.codec_pool import CodecPool, Thumbnails
 from imagi_pipeline.core.images.compressed_image import CompressedImage
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.limits import EngineLimits
-from imagi_pipeline.core.storage.store import ImageRecord, Store, image_key
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.records import ImageRecord
+from imagi_pipeline.core.storage.store import Store
 
 _log = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ from starlette.responses import Response
 
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.http.fetching import Fetcher
-from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, remove_unfinished
+from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY
 from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.core.upkeep.retention import remove_landing_leftovers
 from imagi_pipeline.gateway.api import Gateway, router, service
 from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.gateway.dagster_client import DagsterClient
@@ -50,7 +51,7 @@ def build_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        remove_unfinished(gateway.store)
+        remove_landing_leftovers(gateway.store)
         tidying = asyncio.create_task(_tidy(gateway.store))
         gateway.callbacks.start()
         yield

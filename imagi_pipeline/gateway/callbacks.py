@@ -39,7 +39,8 @@ from imagi_pipeline.core.csv.cell_urls import normalise
 from imagi_pipeline.core.errors import FetchError
 from imagi_pipeline.core.http.fetching import Fetcher, PostAnswer
 from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED
-from imagi_pipeline.core.storage.store import Store, is_request_id, storage_errors, sync_to_disk
+from imagi_pipeline.core.storage.keys import is_request_id
+from imagi_pipeline.core.storage.store import Store, storage_errors, sync_to_disk
 from imagi_pipeline.gateway.dagster_client import DagsterUnreachableError
 from imagi_pipeline.settings import Settings, variable
 

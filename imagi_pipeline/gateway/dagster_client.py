@@ -17,18 +17,21 @@ from typing import Any
 
 import requests
 
+from imagi_pipeline.contract import (
+    CREATED_TAG,
+    JOB_NAME,
+    OWNER_TAG,
+    REQUEST_ID_TAG,
+    SECONDS_OF_SILENCE,
+    status_of_run,
+)
 from imagi_pipeline.core.request_status import (
     CANCELLED,
     COMPLETED,
-    CREATED_TAG,
     FAILED,
     IN_QUEUE,
-    JOB_NAME,
-    OWNER_TAG,
     PROCESSING,
-    REQUEST_ID_TAG,
     RequestStatus,
-    status_of_run,
 )
 
 TIMEOUT = 10.0
@@ -47,9 +50,6 @@ OWN_TAGS = "imagi/"
 
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 """The statuses of a run that has ended."""
-
-SECONDS_OF_SILENCE = 180.0
-"""A daemon beats every 30 s; Dagster itself calls one that is silent healthy for half an hour."""
 
 NO_CODE = frozenset(
     {

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from imagi_pipeline.core.csv import table as csv_table
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus
-from imagi_pipeline.core.storage.store import Store, shard
+from imagi_pipeline.core.storage.keys import image_url
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import Settings
 
 MOST_SHOWN = 20
@@ -241,7 +242,7 @@ def image_document(row: Mapping[str, str], public_url: str) -> Image:
     return Image.model_validate(
         known
         | {
-            "output_url": f"{public_url}/{shard(row['key'])}/{row['file']}" if row["file"] else None,
+            "output_url": image_url(public_url, row["key"], row["file"]) if row["file"] else None,
             "error": {"code": row["error_code"], "message": row["error"]} if failed else None,
         }
     )

@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from imagi_pipeline.core.request_status import (
-    COMPLETED,
+from imagi_pipeline.contract import (
     ERROR_CODE_TAG,
     ERROR_TAG,
     IMAGES_DONE_TAG,
@@ -19,8 +18,8 @@ from imagi_pipeline.core.request_status import (
     ONLY_FAILED_TAG,
     PRIORITY_TAG,
     SIZE_TAG,
-    RequestStatus,
 )
+from imagi_pipeline.core.request_status import COMPLETED, RequestStatus
 from imagi_pipeline.core.storage.landing import status_without_run, waiting_requests
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.access import Caller

@@ -23,7 +23,8 @@ from starlette.types import Message as AsgiMessage
 from imagi_pipeline.core.csv import cell_urls
 from imagi_pipeline.core.csv.table import CsvTable, read_request
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, publish, status_without_run
-from imagi_pipeline.core.storage.store import RequestManifest, Store, safe_file_name
+from imagi_pipeline.core.storage.manifests import RequestManifest, safe_file_name
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.problems import ApiError
 from imagi_pipeline.settings import Settings, variable
 

@@ -10,13 +10,14 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from imagi_pipeline.core import report as tables
+from imagi_pipeline.contract import ONLY_FAILED_TAG
+from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.table import CsvTable, enrich, read_request
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import ImagiError, StorageError
-from imagi_pipeline.core.request_status import ONLY_FAILED_TAG
 from imagi_pipeline.core.storage.image_lookup import image_urls
-from imagi_pipeline.core.storage.store import RequestManifest, Store, remove_if_empty
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store, remove_if_empty
 from imagi_pipeline.orchestration import event_metadata as metadata
 from imagi_pipeline.orchestration.partitions import (
     COMPRESSED_IMAGE,
@@ -35,7 +36,6 @@ from imagi_pipeline.orchestration.progress import (
     tag_start,
 )
 from imagi_pipeline.orchestration.resources import ImagiResource
-from imagi_pipeline.settings import Settings
 
 CONTACT_SHEET_IMAGES = 8
 COMPRESSION_REPORT = dg.AssetKey("compression_report")
@@ -49,27 +49,31 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     tag_request(context, request_id, manifest)
     table = _read_upload(store, request_id, manifest)
     tag_found(context, table.data_row_count, len(table.problems))
-    references = tables.references_frame(table)
-    store.write(store.references(request_id), tables.to_csv(references))
+    references = reports.references_frame(table)
+    store.write(store.references(request_id), reports.to_csv(references))
     return dg.MaterializeResult(metadata=metadata.of_upload(manifest, table, references))
 
 
-@dg.multi_asset(
-    name="compressed_image",
-    specs=[
-        dg.AssetSpec(
-            COMPRESSED_IMAGE,
-            partitions_def=images_partitions_def,
-            deps=[dg.AssetDep("uploaded_csv", partition_mapping=LINEAGE_ONLY)],
-            description="One compressed image for each distinct URL. A failed image is a partition without "
-            "a materialization, so 'Missing' selects what is to be tried again.",
-            kinds={"pillow"},
-            code_version=Settings().compression.fingerprint,
-            skippable=True,
-        )
-    ],
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
-)
+def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
+    """The asset of images. `code_version` is the fingerprint of the compression: a new one makes all stale."""
+    return dg.multi_asset(
+        name="compressed_image",
+        specs=[
+            dg.AssetSpec(
+                COMPRESSED_IMAGE,
+                partitions_def=images_partitions_def,
+                deps=[dg.AssetDep("uploaded_csv", partition_mapping=LINEAGE_ONLY)],
+                description="One compressed image for each distinct URL. A failed image is a partition "
+                "without a materialization.",
+                kinds={"pillow"},
+                code_version=code_version,
+                skippable=True,
+            )
+        ],
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
+    )(compressed_image)
+
+
 def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) -> Iterator[Any]:
     """Compress the images of the run's partitions; the good ones are materialized, the others fail it."""
     store, keys = imagi.store(), list(context.partition_keys)
@@ -94,7 +98,7 @@ def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterat
     """Split the distinct images of the request into chunks, which an executor may spread."""
     store, request_id = imagi.store(), context.partition_key
     tag_request(context, request_id, _manifest(store, request_id))
-    urls = tables.distinct_urls(_references(store, request_id))
+    urls = reports.distinct_urls(_references(store, request_id))
     tag_start(context, len(urls), imagi.settings().compression.fingerprint)
     size = imagi.settings().chunk_size
     for start in range(0, len(urls), size):
@@ -111,11 +115,11 @@ def compress_chunk(
     wanted = CONTACT_SHEET_IMAGES if chunk["start"] == 0 else 0
     settled = _settled(context, imagi.store())
     for result in _compress(context, imagi, chunk["urls"], thumbnails=wanted, settled=settled):
-        rows.append(tables.report_row(result))
+        rows.append(reports.report_row(result))
         if result.thumbnails:
             pairs.append(metadata.thumbnail_pair(result))
-    report = tables.report_frame(rows, chunk["urls"])
-    return {"start": chunk["start"], "report": tables.to_csv(report).decode(), "thumbnails": pairs}
+    report = reports.report_frame(rows, chunk["urls"])
+    return {"start": chunk["start"], "report": reports.to_csv(report).decode(), "thumbnails": pairs}
 
 
 @dg.op(out=dg.Out(dg.Nothing))
@@ -123,10 +127,10 @@ def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: l
     """Join the parts of the chunks into the report of the request."""
     store, request_id = imagi.store(), context.partition_key
     chunks.sort(key=lambda chunk: int(chunk["start"]))
-    data = tables.join_csv([chunk["report"] for chunk in chunks])
+    data = reports.join_csv([chunk["report"] for chunk in chunks])
     store.write(store.report(request_id), data)
-    report = tables.from_csv(data)
-    tag_end(context, tables.summarize(report))
+    report = reports.from_csv(data)
+    tag_end(context, reports.summarize(report))
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
     context.add_output_metadata(metadata.of_report(report, pairs))
     _remove_work(context, store, request_id)
@@ -162,7 +166,7 @@ def enriched_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     table = _read_upload(store, request_id, manifest)
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)
-    outputs, errors = tables.outcomes(report, imagi.settings().public_url)
+    outputs, errors = reports.outcomes(report, imagi.settings().public_url)
     enriched = enrich(table, outputs, errors)
     store.write(path, enriched)
     return dg.MaterializeResult(metadata=metadata.of_result(str(path), table, enriched, report))
@@ -173,7 +177,7 @@ def read_report(store: Store, request_id: str) -> pd.DataFrame:
     data = store.read(store.report(request_id))
     if data is None:
         raise dg.Failure("There is no compression_report of this request yet. Materialize it first.")
-    return tables.from_csv(data)
+    return reports.from_csv(data)
 
 
 def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
@@ -181,7 +185,7 @@ def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
     report = store.read(store.report(context.partition_key))
     if ONLY_FAILED_TAG not in context.run.tags or report is None:
         return frozenset()
-    earlier = tables.from_csv(report)
+    earlier = reports.from_csv(report)
     return frozenset(earlier[earlier["status"] != "failed"]["url"])
 
 
@@ -227,7 +231,7 @@ def _references(store: Store, request_id: str) -> pd.DataFrame:
     data = store.read(store.references(request_id))
     if data is None:
         raise dg.Failure("There is no uploaded_csv of this request yet. Materialize it first.")
-    return tables.from_csv(data)
+    return reports.from_csv(data)
 
 
 def _manifest(store: Store, request_id: str) -> RequestManifest:

@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from imagi_pipeline.core import report as tables
+from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.dialect import read_records
 from imagi_pipeline.core.csv.table import read_csv
 from imagi_pipeline.core.upkeep.checks import Level, check_landing
@@ -44,7 +44,7 @@ def every_image_compressed(
 ) -> dg.AssetCheckResult:
     """No image of the request failed; a warning, since the others are there all the same."""
     report = read_report(imagi.store(), _request_id(context, COMPRESSION_REPORT))
-    failed = tables.summarize(report).failed
+    failed = reports.summarize(report).failed
     return dg.AssetCheckResult(
         passed=not failed,
         severity=dg.AssetCheckSeverity.WARN,

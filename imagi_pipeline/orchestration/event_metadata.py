@@ -11,8 +11,10 @@ import pandas as pd
 
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.engine import ImageResult
-from imagi_pipeline.core.report import summarize
-from imagi_pipeline.core.storage.store import ImageRecord, RequestManifest, Store
+from imagi_pipeline.core.reports import summarize
+from imagi_pipeline.core.storage.keys import image_url
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.records import ImageRecord
 from imagi_pipeline.orchestration.internals.event_batches import CODE_VERSION_TAG, DATA_VERSION_TAG
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE
 
@@ -83,7 +85,7 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
 
     The version tags are what Dagster itself would set; without them the UI never shows an image as stale.
     """
-    url = f"{public_url}/{Store.image_url_path(key, record)}"
+    url = image_url(public_url, key, record.file)
     return dg.AssetMaterialization(
         asset_key=COMPRESSED_IMAGE,
         partition=key,

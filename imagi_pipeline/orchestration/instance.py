@@ -14,7 +14,8 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.instance import InstanceRef
 
-from imagi_pipeline.core.request_status import JOB_NAME, REQUEST_ID_TAG, RequestStatus, status_of_run
+from imagi_pipeline.contract import JOB_NAME, REQUEST_ID_TAG, status_of_run
+from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.settings import default_folder
 
 NO_CAPTURE = {

@@ -16,14 +16,12 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.launcher import WorkerStatus
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickStatus
 
+from imagi_pipeline.contract import SECONDS_OF_SILENCE
 from imagi_pipeline.core.upkeep.checks import CLOCK_LIMIT, Finding, Level
 from imagi_pipeline.orchestration.instance import READY
 from imagi_pipeline.orchestration.internals.run_history import request_of_run, run_records
 from imagi_pipeline.orchestration.run_launcher import ImagiRunLauncher
 from imagi_pipeline.settings import default_folder
-
-SECONDS_OF_SILENCE = 120.0
-"""A daemon tells every 30 s that it lives; Dagster itself waits for half an hour."""
 
 SECONDS_TO_BEGIN = 60.0
 

@@ -1,11 +1,12 @@
-"""The job: one run is one request, and the status of the run is the status of the request."""
+"""The jobs. A run of `process_csv` is one request, and the status of the run is the status of the request."""
 
 import dagster as dg
 
-from imagi_pipeline.core.request_status import JOB_NAME
+from imagi_pipeline.contract import JOB_NAME, PURGE_JOB
 from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, uploaded_csv
 from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
 from imagi_pipeline.orchestration.progress import tag_error
+from imagi_pipeline.orchestration.purge import remove_expired
 
 
 def console_log_level(level: str) -> dict[str, dict[str, dict[str, dict[str, str]]]]:
@@ -24,3 +25,13 @@ process_csv = dg.define_asset_job(
     hooks={tag_error},
     description="A CSV of image URLs becomes the same CSV with the URLs of compressed images.",
 )
+
+
+@dg.job(
+    name=PURGE_JOB,
+    description="Removes what is past its retention (docs/operations.md, Purge).",
+    config=console_log_level("CRITICAL"),
+)
+def purge() -> None:
+    """The job."""
+    remove_expired()

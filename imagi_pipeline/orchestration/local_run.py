@@ -5,15 +5,9 @@ from __future__ import annotations
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from imagi_pipeline.core.request_status import (
-    ERROR_CODE_TAG,
-    ERROR_TAG,
-    FILE_TAG,
-    INTERRUPTED,
-    JOB_NAME,
-    REQUEST_ID_TAG,
-)
-from imagi_pipeline.core.storage.store import RequestManifest
+from imagi_pipeline.contract import ERROR_CODE_TAG, ERROR_TAG, FILE_TAG, JOB_NAME, REQUEST_ID_TAG
+from imagi_pipeline.core.request_status import INTERRUPTED
+from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration.jobs import console_log_level
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 

@@ -7,10 +7,7 @@ from functools import cached_property
 
 import dagster as dg
 
-from imagi_pipeline.core.engine import ImageResult
-from imagi_pipeline.core.errors import ImagiError
-from imagi_pipeline.core.report import ReportSummary
-from imagi_pipeline.core.request_status import (
+from imagi_pipeline.contract import (
     BYTES_AFTER_TAG,
     BYTES_BEFORE_TAG,
     CREATED_TAG,
@@ -26,7 +23,11 @@ from imagi_pipeline.core.request_status import (
     ROWS_TAG,
     SETTINGS_TAG,
 )
-from imagi_pipeline.core.storage.store import RequestManifest, image_key
+from imagi_pipeline.core.engine import ImageResult
+from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.reports import ReportSummary
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration import event_metadata as metadata
 from imagi_pipeline.orchestration.internals.event_batches import (
     report_materializations,

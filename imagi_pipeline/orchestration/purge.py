@@ -14,21 +14,22 @@ from typing import Any
 
 import dagster as dg
 
+from imagi_pipeline.contract import CREATED_TAG, PURGE_JOB
 from imagi_pipeline.core.errors import ErrorCode, StorageError
-from imagi_pipeline.core.request_status import CREATED_TAG
+from imagi_pipeline.core.storage.keys import is_image_key, is_request_id
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY
-from imagi_pipeline.core.storage.store import Store, StoredFile, is_image_key, is_request_id, remove_if_empty
+from imagi_pipeline.core.storage.store import Store, StoredFile, remove_if_empty
 from imagi_pipeline.core.upkeep.retention import (
     LEFTOVER_AGE,
+    FolderPlan,
     LivingImages,
     RequestFacts,
-    ShardPlan,
-    by_shard,
+    by_folder,
     expired_requests,
     is_older,
     landing_leftovers,
     landing_requests,
-    plan_shard,
+    plan_folder,
     remove_request_files,
     request_files,
     stored_requests,
@@ -36,6 +37,7 @@ from imagi_pipeline.core.upkeep.retention import (
     work_folders,
 )
 from imagi_pipeline.orchestration.event_metadata import MOST_ROWS
+from imagi_pipeline.orchestration.internals.backfills import requests_in_flight
 from imagi_pipeline.orchestration.internals.run_history import (
     IN_FLIGHT,
     OUR_ASSETS,
@@ -49,7 +51,6 @@ from imagi_pipeline.orchestration.internals.run_history import (
     request_of_run,
     run_records,
 )
-from imagi_pipeline.orchestration.jobs import console_log_level
 from imagi_pipeline.orchestration.partitions import (
     COMPRESSED_IMAGE,
     images_partitions_def,
@@ -57,9 +58,8 @@ from imagi_pipeline.orchestration.partitions import (
 )
 from imagi_pipeline.orchestration.progress import failure
 from imagi_pipeline.orchestration.resources import ImagiResource
-from imagi_pipeline.settings import Settings, variable
+from imagi_pipeline.settings import variable
 
-PURGE_JOB = "purge"
 KEPT_FOR_EVER = f"{variable('retention_days')} is not set: everything is kept."
 
 
@@ -137,34 +137,6 @@ def remove_expired(context: dg.OpExecutionContext, config: PurgeConfig, imagi: I
     context.add_output_metadata(_metadata(purged))
 
 
-@dg.job(
-    name=PURGE_JOB,
-    description="Removes what is past its retention (docs/operations.md, Purge).",
-    config=console_log_level("CRITICAL"),
-)
-def purge() -> None:
-    """The job."""
-    remove_expired()
-
-
-@dg.schedule(
-    job=purge,
-    cron_schedule=Settings().purge_cron,
-    execution_timezone=Settings().time_zone,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
-def purge_schedule(
-    context: dg.ScheduleEvaluationContext, imagi: ImagiResource
-) -> dg.RunRequest | dg.SkipReason:
-    """Purge once a day, unless everything is kept or the last purge still works."""
-    if imagi.settings().retention_days is None:
-        return dg.SkipReason(KEPT_FOR_EVER)
-    at_work = context.instance.get_runs(dg.RunsFilter(job_name=PURGE_JOB, statuses=IN_FLIGHT), limit=1)
-    if at_work:
-        return dg.SkipReason(f"The purge of run {at_work[0].run_id} is still at work.")
-    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
-
-
 def run_purge(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[str, Any]:
     """Run the job in this process; the metadata of what was purged.
 
@@ -240,9 +212,7 @@ class Purge:
 
     def _busy(self) -> set[str]:
         """The requests that somebody works on, or is about to."""
-        in_flight = run_records(self._instance, dg.RunsFilter(statuses=IN_FLIGHT))
-        ids = {facts.request_id for facts in map(_facts_of_run, in_flight) if facts.request_id}
-        return ids | partitions_under_way(self._instance)[0] | landing_requests(self._store)
+        return requests_in_flight(self._instance) | landing_requests(self._store)
 
     def _purge_requests(
         self, requests: Iterable[RequestFacts], runs: Iterable[_Run], spared: frozenset[int]
@@ -282,21 +252,21 @@ class Purge:
     # -- images
 
     def _purge_images(self) -> None:
-        partitions = by_shard(self._instance.get_dynamic_partitions(str(images_partitions_def.name)))
+        partitions = by_folder(self._instance.get_dynamic_partitions(str(images_partitions_def.name)))
         gone = self._purged.requests if self._purged.dry_run else ()
         living = LivingImages(self._store, without=gone)
         for shard in sorted({*self._store.names(self._store.compressed), *partitions}):
             files = self._store.files(self._store.compressed / shard)
             in_folder = partitions.get(shard, ())
-            if plan_shard(files, in_folder, living.keys, self._now).is_empty:
+            if plan_folder(files, in_folder, living.keys, self._now).is_empty:
                 continue
             if self._images_are_in_work():
                 self._purged.kept.append("Images: a backfill works on some; they are looked at next time.")
                 return
             living.update()
-            self._remove(plan_shard(files, in_folder, living.keys, self._now))
+            self._remove(plan_folder(files, in_folder, living.keys, self._now))
 
-    def _remove(self, plan: ShardPlan) -> None:
+    def _remove(self, plan: FolderPlan) -> None:
         self._purged.images += plan.keys
         self._purged.count(plan.files)
         if not self._purged.dry_run:

@@ -25,7 +25,7 @@ class ImagiResource(dg.ConfigurableResource[Any]):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Every setting whose environment variable is set, read anew at the start of each run."""
+        """Every setting whose environment variable is set, read again at the start of each run."""
         names = [name for name in Settings.model_fields if os.environ.get(variable(name))]
         return cls(overrides={name: dg.EnvVar(variable(name)) for name in names})
 
@@ -38,7 +38,12 @@ class ImagiResource(dg.ConfigurableResource[Any]):
 
     def settings(self) -> Settings:
         """The settings; raises pydantic's ValidationError on a bad value."""
-        return Settings(**self.overrides)  # type: ignore[arg-type]  # pydantic parses the text
+        # In a run Dagster has put the values in; while the definitions load, they are still variables.
+        values = {
+            name: value.get_value() if isinstance(value, dg.EnvVar) else value
+            for name, value in self.overrides.items()
+        }
+        return Settings(**values)  # type: ignore[arg-type]  # pydantic parses the text
 
     def store(self) -> Store:
         """The storage."""

@@ -45,7 +45,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, deserialize_value
 
-from imagi_pipeline.core.request_status import MAX_RETRIES_TAG
+from imagi_pipeline.contract import MAX_RETRIES_TAG
 
 _CODE_SERVER_TIMEOUT_SECONDS = 5
 

@@ -1,4 +1,4 @@
-"""The schedules that look after old work: each launches one Dagster backfill of the requests concerned.
+"""The schedules that look after old work. All but the purge launch one Dagster backfill of some requests.
 
 A schedule cannot return a backfill. It adds one to the instance, under an id made of its name and the
 scheduled time so that it is launched once, and says in the reason for which it "skips" what it launched, or
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import dagster as dg
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 
-from imagi_pipeline.core.request_status import CANCELLED, ONLY_FAILED_TAG, SETTINGS_TAG
+from imagi_pipeline.contract import ONLY_FAILED_TAG, PURGE_JOB, SETTINGS_TAG
+from imagi_pipeline.core.request_status import CANCELLED
 from imagi_pipeline.core.upkeep.reruns import Plan, plan_recompression, plan_refresh, plan_retries
 from imagi_pipeline.orchestration.internals.backfills import (
     backfill_id,
@@ -19,21 +20,59 @@ from imagi_pipeline.orchestration.internals.backfills import (
     past_runs,
     requests_in_flight,
 )
-from imagi_pipeline.orchestration.jobs import process_csv
+from imagi_pipeline.orchestration.internals.run_history import IN_FLIGHT
+from imagi_pipeline.orchestration.jobs import process_csv, purge
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
+from imagi_pipeline.orchestration.purge import KEPT_FOR_EVER
 from imagi_pipeline.orchestration.resources import ImagiResource
 from imagi_pipeline.settings import Settings
 
-_settings = Settings()
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """All schedules, at the times that the settings name."""
+    on, off = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
+    return [
+        dg.schedule(
+            job=job,
+            cron_schedule=cron,
+            execution_timezone=settings.time_zone,
+            default_status=status,
+            description=description,
+        )(evaluate)
+        for evaluate, job, cron, status, description in (
+            (
+                retry_failed_images_schedule,
+                process_csv,
+                settings.retry_cron,
+                on,
+                "Tries images again that failed for a reason that may pass. The first time an hour after "
+                "their request ended (IMAGI_RETRY_AFTER), then after twice as long each time.",
+            ),
+            (
+                refresh_images_schedule,
+                process_csv,
+                settings.refresh_cron,
+                off,
+                "Asks the hosts of images that were not checked for long whether the images have changed.",
+            ),
+            (
+                recompress_images_schedule,
+                process_csv,
+                settings.recompress_cron,
+                off,
+                "Compresses images again that an older version of the compression made.",
+            ),
+            (
+                purge_schedule,
+                purge,
+                settings.purge_cron,
+                on,
+                "Removes requests that are past their retention (IMAGI_RETENTION_DAYS), and their images.",
+            ),
+        )
+    ]
 
 
-@dg.schedule(
-    job=process_csv,
-    cron_schedule=_settings.retry_cron,
-    execution_timezone=_settings.time_zone,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Tries the images again that failed for reasons that may pass, with growing distance.",
-)
 def retry_failed_images_schedule(
     context: dg.ScheduleEvaluationContext, imagi: ImagiResource
 ) -> dg.SkipReason:
@@ -49,7 +88,7 @@ def retry_failed_images_schedule(
             requests_in_flight(context.instance),
             now,
             first_delay=settings.retry_after,
-            patience=settings.retry_for,
+            give_up_after=settings.retry_for,
         )
 
     return _backfill(
@@ -57,12 +96,6 @@ def retry_failed_images_schedule(
     )
 
 
-@dg.schedule(
-    job=process_csv,
-    cron_schedule=_settings.refresh_cron,
-    execution_timezone=_settings.time_zone,
-    description="Asks the hosts of images that were not checked for long whether they have changed.",
-)
 def refresh_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiResource) -> dg.SkipReason:
     """Launch a backfill of the requests that refer to images not checked for long."""
     settings = imagi.settings()
@@ -81,12 +114,6 @@ def refresh_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiR
     return _backfill(context, "refresh_images_schedule", "Refresh images", plan)
 
 
-@dg.schedule(
-    job=process_csv,
-    cron_schedule=_settings.recompress_cron,
-    execution_timezone=_settings.time_zone,
-    description="Compresses the images anew that were made with other settings than today's.",
-)
 def recompress_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiResource) -> dg.SkipReason:
     """Launch a backfill of the requests that refer to images made with other settings than today's."""
     fingerprint = imagi.settings().compression.fingerprint
@@ -100,6 +127,18 @@ def recompress_images_schedule(context: dg.ScheduleEvaluationContext, imagi: Ima
         return plan_recompression(imagi.store(), _living(context), in_flight, attempted, fingerprint)
 
     return _backfill(context, "recompress_images_schedule", "Compress with today's settings", plan)
+
+
+def purge_schedule(
+    context: dg.ScheduleEvaluationContext, imagi: ImagiResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Purge once a day, unless everything is kept or the last purge still works."""
+    if imagi.settings().retention_days is None:
+        return dg.SkipReason(KEPT_FOR_EVER)
+    at_work = context.instance.get_runs(dg.RunsFilter(job_name=PURGE_JOB, statuses=IN_FLIGHT), limit=1)
+    if at_work:
+        return dg.SkipReason(f"The purge of run {at_work[0].run_id} is still at work.")
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
 
 def _backfill(

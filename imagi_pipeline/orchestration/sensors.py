@@ -1,20 +1,36 @@
 """The one door of the system: what lies in the landing folder becomes a request."""
 
+import json
 import time
+from dataclasses import asdict
+from typing import cast
 
 import dagster as dg
 
-from imagi_pipeline.core.request_status import (
+from imagi_pipeline.contract import (
     CREATED_TAG,
+    ERROR_CODE_TAG,
+    ERROR_TAG,
+    FILE_TAG,
     IMAGES_OF_A_LARGE_RUN,
+    JOB_NAME,
     LARGE,
     REQUEST_ID_TAG,
     SIZE_TAG,
+    WILL_RETRY_TAG,
 )
-from imagi_pipeline.core.storage.landing import LandedRequest, land_requests, noting, remove_landed
-from imagi_pipeline.orchestration.jobs import process_csv
+from imagi_pipeline.core.storage.landing import (
+    LandedRequest,
+    collecting_problems,
+    land_requests,
+    remove_landed,
+)
+from imagi_pipeline.orchestration.alerts import Watch, tell
+from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
+from imagi_pipeline.orchestration.jobs import process_csv, purge
 from imagi_pipeline.orchestration.partitions import requests_partitions_def
 from imagi_pipeline.orchestration.progress import request_tags
+from imagi_pipeline.orchestration.repairs import Cursor, find_requests, note_repairs, take_ready
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 MOST_LAUNCHED_AT_ONCE = 20
@@ -39,7 +55,7 @@ def landing_folder_sensor(
     for request in sorted(landed, key=lambda request: request.manifest.created or 0.0):
         if len(new) == MOST_LAUNCHED_AT_ONCE:
             break
-        with noting(problems, request.file):
+        with collecting_problems(problems, request.file):
             if _has_run(context.instance, request.request_id):
                 remove_landed(store, request)
             else:
@@ -66,3 +82,75 @@ def _run_request(request: LandedRequest) -> dg.RunRequest:
     if request.file.stat().st_size > BYTES_OF_A_LARGE_CSV:
         tags[SIZE_TAG] = LARGE
     return dg.RunRequest(run_key=request.request_id, partition_key=request.request_id, tags=tags)
+
+
+@dg.run_failure_sensor(monitored_jobs=[process_csv, purge], default_status=dg.DefaultSensorStatus.RUNNING)
+def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiResource) -> dg.SkipReason | None:
+    """Tell operators of a request, or a purge, that failed and that nothing will try again by itself.
+
+    An alert that its receiver does not take is in the log all the same, and the failure on the run.
+    """
+    run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
+    if run.tags.get(WILL_RETRY_TAG) == "true":
+        return dg.SkipReason(f"Run {run.run_id} is tried again by itself.")
+    alert = {
+        "event": "request_failed" if run.job_name == JOB_NAME else "purge_failed",
+        "request_id": run.tags.get(REQUEST_ID_TAG),
+        "file": run.tags.get(FILE_TAG),
+        "run_id": run.run_id,
+        "error_code": run.tags.get(ERROR_CODE_TAG) or "run_failed",
+        "error": run.tags.get(ERROR_TAG) or context.failure_event.message,
+    }
+    tell(alert, imagi)
+    return None
+
+
+@dg.sensor(default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=60)
+def landing_folder_watch(
+    context: dg.SensorEvaluationContext, imagi: ImagiResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Evaluate the check of the landing folder; tell operators once when files wait too long.
+
+    Another sensor than that which takes the files, since that may be what is wrong. Only a change is
+    reported: the event log would else grow by one every minute.
+    """
+    watch = Watch(**json.loads(context.cursor)) if context.cursor else Watch()
+    result = cast("dg.AssetCheckResult", nothing_waits_in_landing_folder(imagi=imagi))
+    found = result.description or "Nothing waits in the landing folder."
+    passed = watch.look(passed=result.passed, now=time.time())
+    if passed is None:
+        context.update_cursor(json.dumps(asdict(watch)))
+        return dg.SkipReason(found)
+    if not passed:
+        tell({"event": "landing_folder_waits", "error": found}, imagi)
+    (check,) = nothing_waits_in_landing_folder.check_keys
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=passed,
+        severity=result.severity,
+        description=found,
+    )
+    return dg.SensorResult(asset_events=[evaluation], cursor=json.dumps(asdict(watch)))
+
+
+@dg.sensor(job=process_csv, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=30)
+def repaired_images_sensor(
+    context: dg.SensorEvaluationContext, imagi: ImagiResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Run the requests again whose failed images were repaired by a run that was not theirs.
+
+    A backfill of images is looked at once it has ended, so that a request is run once, not for each of its
+    runs.
+    """
+    cursor = Cursor.read(context.cursor)
+    note_repairs(context.instance, cursor)
+    if not (cursor.repairs or cursor.waiting):
+        context.update_cursor(str(cursor))
+        return dg.SkipReason("No image was repaired outside of a request.")
+    find_requests(context.instance, imagi.store(), cursor)
+    requests = take_ready(context.instance, imagi.store(), cursor)
+    skip_reason = None if requests else f"Waiting for the end of {[*cursor.repairs, *cursor.waiting]}."
+    if not requests and not cursor.repairs and not cursor.waiting:
+        skip_reason = "Images were repaired, but no request says that they failed."
+    return dg.SensorResult(run_requests=requests, cursor=str(cursor), skip_reason=skip_reason)

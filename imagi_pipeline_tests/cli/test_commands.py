@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from imagi_pipeline.core.storage.store import Store, image_key
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import alive, descendants
 

@@ -35,8 +35,10 @@ from dagster_shared.error import SerializableErrorInfo
 from PIL import features
 
 from imagi_pipeline.cli.doctor import examine, remove_leftovers
+from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.landing import publish
-from imagi_pipeline.core.storage.store import RequestManifest, Store, image_key
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.checks import Finding, Level, check_clock, check_disk
 from imagi_pipeline.definitions import defs
 from imagi_pipeline.orchestration.instance import open_instance

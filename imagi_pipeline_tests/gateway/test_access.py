@@ -14,7 +14,8 @@ import pytest
 import requests
 
 from imagi_pipeline.core.storage.landing import land_requests, publish, status_without_run
-from imagi_pipeline.core.storage.store import RequestManifest, Store
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.access import UnsafeAddressError, authenticate, check_address
 from imagi_pipeline.gateway.problems import ApiError
 from imagi_pipeline.settings import Settings

@@ -27,8 +27,10 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
 import imagi_pipeline_tests
-from imagi_pipeline.core.request_status import CREATED_TAG, OWNER_TAG, REQUEST_ID_TAG, RequestStatus
-from imagi_pipeline.core.storage.store import Store, image_key
+from imagi_pipeline.contract import CREATED_TAG, OWNER_TAG, REQUEST_ID_TAG
+from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway import dagster_client
 from imagi_pipeline.gateway.dagster_client import (
     SENSOR,

@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 
 import imagi_pipeline_tests
-from imagi_pipeline.core import request_status
-from imagi_pipeline.core.request_status import REQUEST_ID_TAG, status_of_run
+from imagi_pipeline import contract
+from imagi_pipeline.contract import REQUEST_ID_TAG, status_of_run
 
 DOCUMENT = Path(imagi_pipeline_tests.__file__).parents[1] / "docs" / "graphql.md"
 QUERIES = resources.files("imagi_pipeline.gateway") / "queries"
@@ -76,12 +76,12 @@ def test_every_status_of_a_run_is_in_the_table_with_the_status_of_its_request() 
         for name in re.findall(r"`([A-Z_]+)`", row[0])
     }
     assert set(table) == {status.value for status in dg.DagsterRunStatus}
-    for name in request_status._STATUS_OF_RUN:
+    for name in contract._STATUS_OF_RUN:
         assert table[name] == status_of_run("x", name, {REQUEST_ID_TAG: "x"}, 0, 0).status
 
 
 def test_every_tag_of_a_run_is_in_the_table() -> None:
-    tags = [value for name, value in vars(request_status).items() if name.endswith("_TAG")]
+    tags = [value for name, value in vars(contract).items() if name.endswith("_TAG")]
     own = [tag for tag in tags if tag.startswith("imagi/")]
     assert own
     assert not [tag for tag in own if not re.search(rf"^\|.*`{tag}`.* \|", document(), re.MULTILINE)]

@@ -11,7 +11,8 @@ import dagster as dg
 import pytest
 
 from imagi_pipeline.core.request_status import RequestStatus
-from imagi_pipeline.core.storage.store import RequestManifest, Store
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.definitions import build_definitions
 from imagi_pipeline.orchestration.instance import open_instance, request_status
 from imagi_pipeline.orchestration.local_run import run_request

@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from imagi_pipeline.core.request_status import WILL_RETRY_TAG
-from imagi_pipeline.orchestration.alerts import landing_folder_watch, request_failure_sensor
+from imagi_pipeline.contract import WILL_RETRY_TAG
 from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
+from imagi_pipeline.orchestration.sensors import landing_folder_watch, request_failure_sensor
 from imagi_pipeline_tests.callback_receiver import CallbackReceiver
 from imagi_pipeline_tests.orchestration.conftest import Installation
 

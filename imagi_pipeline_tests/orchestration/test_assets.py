@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagi_pipeline.core import report as tables
+from imagi_pipeline.core import reports
 from imagi_pipeline.core.engine import compress_images
-from imagi_pipeline.core.storage.store import RequestManifest, image_key
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration.instance import request_status
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
@@ -131,7 +132,7 @@ def test_the_report_is_in_the_order_of_the_csv(installation: Installation, image
     urls = image_host.add(*(f"{number}.jpg" for number in range(9)))
     done = installation.process(csv_of(urls))
     data = installation.store.report(done.request_id).read_bytes()
-    assert list(tables.from_csv(data)["url"]) == urls
+    assert list(reports.from_csv(data)["url"]) == urls
 
 
 def test_the_checks_say_what_is_wrong(installation: Installation, image_host: ImageHost) -> None:

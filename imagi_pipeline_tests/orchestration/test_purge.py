@@ -26,9 +26,11 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
-from imagi_pipeline.core.request_status import CREATED_TAG
+from imagi_pipeline.contract import CREATED_TAG
+from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.landing import publish
-from imagi_pipeline.core.storage.store import RequestManifest, Store, image_key
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration import purge as purge_module
 from imagi_pipeline.orchestration.instance import open_instance
 from imagi_pipeline.orchestration.internals.run_history import IN_FLIGHT, forget_images
@@ -37,7 +39,6 @@ from imagi_pipeline.orchestration.purge import (
     Purge,
     PurgeConfig,
     Purged,
-    purge_schedule,
     remove_expired,
     run_purge,
 )
@@ -634,13 +635,16 @@ def tick(installation: Installation) -> dg.RunRequest | dg.SkipReason:
         resources={"imagi": installation.resource},
         scheduled_execution_time=datetime.now(UTC),
     ) as context:
-        result = purge_schedule(context)
+        result = installation.definitions.resolve_schedule_def("purge_schedule")(context)
     assert isinstance(result, dg.RunRequest | dg.SkipReason)
     return result
 
 
 def test_the_schedule_is_on_and_skips_while_everything_is_kept(installation: Installation) -> None:
-    assert purge_schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert (
+        installation.definitions.resolve_schedule_def("purge_schedule").default_status
+        == dg.DefaultScheduleStatus.RUNNING
+    )
     result = tick(installation)
     assert isinstance(result, dg.SkipReason)
     assert "IMAGI_RETENTION_DAYS is not set" in str(result.skip_message)

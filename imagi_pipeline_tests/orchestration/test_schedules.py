@@ -10,14 +10,9 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
-from imagi_pipeline.core.request_status import REQUEST_ID_TAG
-from imagi_pipeline.core.storage.store import image_key
+from imagi_pipeline.contract import REQUEST_ID_TAG
+from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.definitions import defs
-from imagi_pipeline.orchestration.schedules import (
-    recompress_images_schedule,
-    refresh_images_schedule,
-    retry_failed_images_schedule,
-)
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_code_location
@@ -32,7 +27,7 @@ def located(installation: Installation) -> Installation:
     return installation
 
 
-def tick(installation: Installation, schedule: dg.ScheduleDefinition, later: float = 0) -> str:
+def tick(installation: Installation, schedule: str, later: float = 0) -> str:
     """Evaluate a schedule, a time from now; what it says."""
     moment = datetime.datetime.fromtimestamp(int(time.time() + later), datetime.UTC)
     with dg.build_schedule_context(
@@ -40,7 +35,7 @@ def tick(installation: Installation, schedule: dg.ScheduleDefinition, later: flo
         scheduled_execution_time=moment,
         resources={"imagi": installation.resource},
     ) as context:
-        result = schedule(context)
+        result = installation.definitions.resolve_schedule_def(schedule)(context)
     assert isinstance(result, dg.SkipReason)
     return str(result.skip_message)
 
@@ -63,9 +58,9 @@ def test_transient_failures_become_one_backfill_of_their_requests(
     located.process(csv_of(f"{image_host.base}/gone.jpg"))
     failed = [located.process(csv_of(url)).request_id for url in (first, second)]
 
-    assert "3 not due yet" in tick(located, retry_failed_images_schedule)
+    assert "3 not due yet" in tick(located, "retry_failed_images_schedule")
     assert launched(located) == []
-    said = tick(located, retry_failed_images_schedule, 2 * HOUR)
+    said = tick(located, "retry_failed_images_schedule", 2 * HOUR)
     (backfill,) = launched(located)
     assert backfill.backfill_id in said
     assert sorted(backfill.partition_names or ()) == sorted(failed)
@@ -82,14 +77,14 @@ def test_the_same_time_launches_once_and_the_next_nothing_that_is_in_flight(
     located.process(csv_of(url))
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
-    assert "Launched" in tick(located, retry_failed_images_schedule, 2 * HOUR)
-    assert "was launched already" in tick(located, retry_failed_images_schedule, 2 * HOUR)
-    assert "1 with a run in flight" in tick(located, retry_failed_images_schedule, 3 * HOUR)
+    assert "Launched" in tick(located, "retry_failed_images_schedule", 2 * HOUR)
+    assert "was launched already" in tick(located, "retry_failed_images_schedule", 2 * HOUR)
+    assert "1 with a run in flight" in tick(located, "retry_failed_images_schedule", 3 * HOUR)
     assert len(launched(located)) == 1
 
 
 def test_without_any_request_there_is_nothing_to_do(located: Installation) -> None:
-    for schedule in (retry_failed_images_schedule, refresh_images_schedule, recompress_images_schedule):
+    for schedule in ("retry_failed_images_schedule", "refresh_images_schedule", "recompress_images_schedule"):
         assert tick(located, schedule) == "Nothing to do. Requests not run: none."
 
 
@@ -101,15 +96,15 @@ def test_a_request_whose_partition_is_gone_is_left_alone(
     image_host.failures = {"/a.jpg": [503]}
     done = located.process(csv_of(url))
     located.instance.delete_dynamic_partition("requests", done.request_id)
-    assert "Requests not run: none" in tick(located, retry_failed_images_schedule, 2 * HOUR)
+    assert "Requests not run: none" in tick(located, "retry_failed_images_schedule", 2 * HOUR)
 
 
 def test_old_images_are_refreshed_by_the_requests_that_refer_to_them(
     located: Installation, image_host: ImageHost
 ) -> None:
     done = located.process(csv_of(*image_host.add("a.jpg")))
-    assert "1 refreshed lately" in tick(located, refresh_images_schedule, 29 * DAY)
-    assert "Launched" in tick(located, refresh_images_schedule, 31 * DAY)
+    assert "1 refreshed lately" in tick(located, "refresh_images_schedule", 29 * DAY)
+    assert "Launched" in tick(located, "refresh_images_schedule", 31 * DAY)
     (backfill,) = launched(located)
     assert backfill.partition_names == [done.request_id]
     assert backfill.title == "Refresh images: 1 request"
@@ -125,7 +120,7 @@ def test_a_request_with_a_run_in_flight_is_not_refreshed(
         tags={REQUEST_ID_TAG: done.request_id},
         status=dg.DagsterRunStatus.STARTED,
     )
-    assert "1 with a run in flight" in tick(located, refresh_images_schedule, 31 * DAY)
+    assert "1 with a run in flight" in tick(located, "refresh_images_schedule", 31 * DAY)
     assert launched(located) == []
 
 
@@ -134,9 +129,9 @@ def test_images_of_other_settings_are_made_anew_once(
 ) -> None:
     (url, gone) = image_host.add("a.jpg", "gone.jpg")
     done = located.process(csv_of(url, gone))
-    assert "1 with nothing to do" in tick(located, recompress_images_schedule, 1)
+    assert "1 with nothing to do" in tick(located, "recompress_images_schedule", 1)
     monkeypatch.setenv("IMAGI_QUALITY", "50")
-    assert "Launched" in tick(located, recompress_images_schedule, 2)
+    assert "Launched" in tick(located, "recompress_images_schedule", 2)
     assert launched(located)[0].partition_names == [done.request_id]
 
     # What could not be made anew, since it is gone, is not tried again each day.
@@ -146,7 +141,7 @@ def test_images_of_other_settings_are_made_anew_once(
     fingerprint = located.resource.settings().compression.fingerprint
     records = {name: located.store.read_record(image_key(name)) for name in (url, gone)}
     assert [record and record.settings == fingerprint for record in records.values()] == [True, False]
-    assert "1 with nothing to do" in tick(located, recompress_images_schedule, 3)
+    assert "1 with nothing to do" in tick(located, "recompress_images_schedule", 3)
 
 
 def test_a_request_of_an_earlier_version_without_the_tag_is_looked_at_by_its_records(
@@ -155,7 +150,7 @@ def test_a_request_of_an_earlier_version_without_the_tag_is_looked_at_by_its_rec
     (url,) = image_host.add("a.jpg")
     located.process(csv_of(url))
     located.instance.run_storage.wipe()
-    assert "1 with nothing to do" in tick(located, recompress_images_schedule)
+    assert "1 with nothing to do" in tick(located, "recompress_images_schedule")
 
 
 def test_only_the_retries_run_by_default() -> None:

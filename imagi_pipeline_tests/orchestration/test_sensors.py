@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from imagi_pipeline.core.request_status import REQUEST_ID_TAG
+from imagi_pipeline.contract import REQUEST_ID_TAG
 from imagi_pipeline.core.storage.landing import publish
-from imagi_pipeline.core.storage.store import RequestManifest
+from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration.sensors import MOST_LAUNCHED_AT_ONCE, landing_folder_sensor
 from imagi_pipeline_tests.orchestration.conftest import Installation
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from imagi_pipeline.core import report as tables
-from imagi_pipeline.core.storage.store import Store, image_key, is_image_key
+from imagi_pipeline.core import reports
+from imagi_pipeline.core.storage.keys import image_key, is_image_key
+from imagi_pipeline.core.storage.store import Store
 
 
 def image_urls(store: Store, keys: Iterable[str]) -> dict[str, str]:
@@ -18,7 +19,7 @@ def image_urls(store: Store, keys: Iterable[str]) -> dict[str, str]:
     missing = set(keys) - urls.keys()
     for path in store.reference_tables() if missing else ():
         data = store.read(path)
-        for url in tables.distinct_urls(tables.from_csv(data)) if data else ():
+        for url in reports.distinct_urls(reports.from_csv(data)) if data else ():
             if (key := image_key(url)) in missing:
                 urls[key] = url
                 missing.remove(key)

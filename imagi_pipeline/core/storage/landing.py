@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 import uuid
@@ -21,26 +22,20 @@ from upath import UPath
 
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.request_status import FAILED, IN_QUEUE, INTERRUPTED, RequestStatus
-from imagi_pipeline.core.storage.store import (
-    MANIFEST,
-    RequestManifest,
-    Store,
-    is_request_id,
-    remove_if_empty,
-    safe_file_name,
-    storage_errors,
-    sync_to_disk,
-)
+from imagi_pipeline.core.storage.keys import is_request_id
+from imagi_pipeline.core.storage.manifests import MANIFEST, RequestManifest, safe_file_name
+from imagi_pipeline.core.storage.store import Store, remove_if_empty, storage_errors, sync_to_disk
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_OF_A_DAY = 24 * 3600
 UNFINISHED = ".part"
 UNFINISHED_SUFFIXES = (UNFINISHED, ".tmp", ".crdownload", ".filepart", "~")
+_UNPUBLISHED = re.compile(r"\.[0-9a-f]{32}\.(part|tmp)")
 REQUEST_NAMESPACE = uuid.UUID("8f5d4a0e-6f0b-4f6f-9a41-0d6a2c1f7b3e")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileSnapshot:
     """A file as it was at one moment: size in bytes, time of its last change, and its ETag in a bucket."""
 
     size: int
@@ -58,7 +53,7 @@ class LandedRequest:
 
 
 @contextlib.contextmanager
-def noting(problems: list[str], path: UPath) -> Iterator[None]:
+def collecting_problems(problems: list[str], path: UPath) -> Iterator[None]:
     """Add what goes wrong with one entry of the folder to `problems`: it must not hold up the others."""
     try:
         yield
@@ -73,7 +68,7 @@ def is_ignored(name: str) -> bool:
 
 
 def complete_names(
-    first: Mapping[str, Look], second: Mapping[str, Look], now: float, quiet_period: float
+    first: Mapping[str, FileSnapshot], second: Mapping[str, FileSnapshot], now: float, quiet_period: float
 ) -> list[str]:
     """The names of the files that did not change between two looks nor for `quiet_period` s, oldest first.
 
@@ -103,10 +98,10 @@ def land_requests(store: Store, quiet_period: float) -> tuple[list[LandedRequest
         path for path in _children(store.landing) if is_request_id(path.name) and not path.is_symlink()
     ]
     for path, look in _complete_files(store.landing, quiet_period):
-        with noting(problems, path):
+        with collecting_problems(problems, path):
             requests.append(_accept(store, path, look))
     for folder in folders:
-        with noting(problems, folder):
+        with collecting_problems(problems, folder):
             if landed := _landed_in(folder):
                 requests.append(landed)
             else:
@@ -139,14 +134,9 @@ def publish(store: Store, request_id: str, manifest: RequestManifest, data: byte
             shutil.rmtree(hidden, ignore_errors=True)
 
 
-def remove_unfinished(store: Store) -> None:
-    """Remove what gateways that were killed left behind a day ago or earlier."""
-    if not store.is_local:
-        return
-    for folder in Path(store.landing.path).glob(f".*{UNFINISHED}"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > SECONDS_OF_A_DAY:
-                shutil.rmtree(folder)
+def unfinished_publications(store: Store) -> list[UPath]:
+    """What this program, and nobody else, has in the landing folder without its final name yet."""
+    return [store.landing / name for name in store.names(store.landing) if _UNPUBLISHED.fullmatch(name)]
 
 
 def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
@@ -155,7 +145,7 @@ def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
         return None
     try:
         landed = _landed_in(store.landing / request_id)
-    except ValueError:  # its manifest is broken: the sensor says so, and it stays until it is mended
+    except ValueError:  # its manifest is broken: the sensor says so, and it stays until it is repaired
         return RequestStatus(request_id, IN_QUEUE)
     if landed:
         given = landed.manifest
@@ -195,7 +185,7 @@ def remove_landed(store: Store, request: LandedRequest) -> None:
         remove_if_empty(folder)
 
 
-def _complete_files(landing: UPath, quiet_period: float) -> list[tuple[UPath, Look]]:
+def _complete_files(landing: UPath, quiet_period: float) -> list[tuple[UPath, FileSnapshot]]:
     first = dict(_look(landing))
     if not first:
         return []
@@ -205,13 +195,13 @@ def _complete_files(landing: UPath, quiet_period: float) -> list[tuple[UPath, Lo
     return [(landing / name, second[name]) for name in names if not _has_writer(landing / name)]
 
 
-def _look(landing: UPath) -> Iterator[tuple[str, Look]]:
+def _look(landing: UPath) -> Iterator[tuple[str, FileSnapshot]]:
     for path in _children(landing):
         with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
             if _is_dropped_file(path):
                 stat = path.stat()
                 info = stat.as_info() if hasattr(stat, "as_info") else {}
-                yield path.name, Look(stat.st_size, stat.st_mtime, str(info.get("ETag", "")))
+                yield path.name, FileSnapshot(stat.st_size, stat.st_mtime, str(info.get("ETag", "")))
 
 
 def _is_dropped_file(path: UPath) -> bool:
@@ -226,7 +216,7 @@ def _children(folder: UPath) -> list[UPath]:
         return []
 
 
-def _accept(store: Store, path: UPath, look: Look) -> LandedRequest:
+def _accept(store: Store, path: UPath, look: FileSnapshot) -> LandedRequest:
     manifest = RequestManifest(path.name)
     if not store.is_local:
         return LandedRequest(_id_in_bucket(path, look), path, manifest)
@@ -236,7 +226,7 @@ def _accept(store: Store, path: UPath, look: Look) -> LandedRequest:
     return LandedRequest(request_id, path.rename(folder / manifest.name), manifest)
 
 
-def _id_in_bucket(path: UPath, look: Look) -> str:
+def _id_in_bucket(path: UPath, look: FileSnapshot) -> str:
     """A bucket has no rename: the same version of the same object is the same request."""
     return str(uuid.uuid5(REQUEST_NAMESPACE, f"{path}|{look.etag}|{look.size}|{look.changed_at}"))
 

@@ -19,68 +19,31 @@ An image record is written after the image that it describes: where a record is,
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import re
-import unicodedata
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from upath import UPath
 
 from imagi_pipeline.core.errors import ErrorCode, StorageError
+from imagi_pipeline.core.storage.keys import folder_of, is_request_id
+from imagi_pipeline.core.storage.manifests import MANIFEST, RequestManifest
+from imagi_pipeline.core.storage.records import ImageRecord
 
-SLUG_LENGTH = 48
-HASH_LENGTH = 16
-MANIFEST = "request.json"
 _TEMPORARY = ".tmp"
 _RECORD = ".json"
 _WORDS_FOR_CHANGED = ("mtime", "LastModified", "last_modified", "updated", "created")
-_KEY = re.compile(rf"[a-z0-9_](?:[a-z0-9_-]|\.(?!\.))*-[0-9a-f]{{{HASH_LENGTH}}}")
-
-
-def image_key(url: str) -> str:
-    """The readable, safe and unique name of the image behind a URL: `<slug>-<hash>`.
-
-    The slug comes from the URL's last path part, the hash is the start of the URL's SHA-256. It is the
-    image's partition key and the stem of its file.
-    """
-    name = unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1]
-    stem = name.rsplit(".", 1)[0]
-    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", plain))[:SLUG_LENGTH].strip("-._")
-    digest = hashlib.sha256(url.encode()).hexdigest()[:HASH_LENGTH]
-    return f"{slug or 'image'}-{digest}"
-
-
-def shard(key: str) -> str:
-    """The folder of an image: one of 256, so that none grows too long to list."""
-    return key.rsplit("-", 1)[-1][:2]
 
 
 def is_compressed_image(path: str) -> bool:
     """Whether a path below `compressed/` may be an image, and not a record or a file being written."""
     name = path.rsplit("/", 1)[-1]
     return not name.startswith(".") and not name.endswith(_RECORD)
-
-
-def is_request_id(text: str) -> bool:
-    """Whether a text is a request id: a UUID in its usual spelling, and so a safe part of a path."""
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
-
-
-def is_image_key(text: str) -> bool:
-    """Whether a text has the form of `image_key`, and so is a safe part of a path."""
-    return _KEY.fullmatch(text) is not None
 
 
 def remove_if_empty(folder: UPath) -> None:
@@ -92,90 +55,6 @@ def remove_if_empty(folder: UPath) -> None:
 
 def _is_local(path: UPath) -> bool:
     return path.protocol in ("", "file", "local")
-
-
-def safe_file_name(name: str) -> str:
-    """A file name that stays in its folder and on every file system, as close to `name` as can be."""
-    readable = name.encode("utf-8", "replace").decode()  # a name in another encoding has surrogates
-    base = re.split(r"[/\\]", readable)[-1]
-    clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", base).strip(" .")
-    while len(clean.encode()) > 200:
-        stem, dot, suffix = clean.rpartition(".")
-        clean = f"{stem[:-1]}.{suffix}" if dot and stem else clean[:-1]
-    return clean if clean not in ("", MANIFEST) else "upload.csv"
-
-
-@dataclass(frozen=True)
-class RequestManifest:
-    """What came with a CSV: its file name, the columns to search, and the base of relative URLs.
-
-    The name is made safe, whoever gave it: it becomes part of paths. `owner` is the name of the token that
-    it was handed in with, `created` when, in seconds since 1970; `callback_url` is told its end.
-    """
-
-    name: str
-    url_columns: tuple[str, ...] = ()
-    base_url: str | None = None
-    owner: str | None = None
-    created: float | None = None
-    callback_url: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", safe_file_name(self.name))
-
-    def to_json(self) -> bytes:
-        """The manifest as it lies beside the CSV."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes) -> RequestManifest:
-        """The inverse of `to_json`; unknown keys, of a newer version, are ignored.
-
-        Raises ValueError when it is no such manifest.
-        """
-        known = {field.name for field in fields(cls)}
-        document = json.loads(data)
-        if not isinstance(document, dict):
-            raise ValueError(f"{MANIFEST} must be a JSON object")  # noqa: TRY004 - bad data, no bad call
-        values = {key: value for key, value in document.items() if key in known}
-        columns = values.get("url_columns") or []
-        texts = [
-            values.get("name"),
-            *(values.get(key) or "" for key in ("base_url", "owner", "callback_url")),
-        ]
-        texts += columns if isinstance(columns, list) else [None]
-        is_time = isinstance(values.get("created") or 0.0, int | float)
-        if not (is_time and all(isinstance(text, str) for text in texts)):
-            expected = "a name, texts, texts as url_columns, and seconds since 1970 as created"
-            raise ValueError(f"{MANIFEST} must have {expected}")
-        return cls(**{**values, "url_columns": tuple(columns)})
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """The facts of one compressed image. Sizes are in bytes, sides in pixels, times in seconds since 1970."""
-
-    url: str
-    file: str
-    source_format: str
-    source_bytes: int
-    source_width: int
-    source_height: int
-    source_digest: str
-    format: str
-    bytes: int
-    width: int
-    height: int
-    kept_source: bool
-    settings: str
-    etag: str | None
-    last_modified: str | None
-    checked_at: float
-
-    @property
-    def data_version(self) -> str:
-        """Equal for equal sources compressed with equal settings."""
-        return f"{self.settings}-{self.source_digest[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +140,7 @@ class Store:
 
     def image_folder(self, key: str) -> UPath:
         """The folder of an image and its record."""
-        return self.compressed / shard(key)
+        return self.compressed / folder_of(key)
 
     def image(self, key: str, record: ImageRecord) -> UPath:
         """The compressed image of a record."""
@@ -270,11 +149,6 @@ class Store:
     def record(self, key: str) -> UPath:
         """The record of an image."""
         return self.image_folder(key) / f"{key}{_RECORD}"
-
-    @staticmethod
-    def image_url_path(key: str, record: ImageRecord) -> str:
-        """The path of a compressed image below the public URL."""
-        return f"{shard(key)}/{record.file}"
 
     # -- bytes
 

@@ -15,8 +15,10 @@ from pathlib import Path, PurePath
 from upath import UPath
 
 from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.storage.keys import is_image_key, is_request_id
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, is_ignored
-from imagi_pipeline.core.storage.store import MANIFEST, Store, StoredFile, is_image_key, is_request_id
+from imagi_pipeline.core.storage.manifests import MANIFEST
+from imagi_pipeline.core.storage.store import Store, StoredFile
 from imagi_pipeline.core.upkeep.retention import (
     IMAGE_AGE,
     is_older,

@@ -1,7 +1,7 @@
 """Which requests are to be run again as time passes: to re-try, to refresh, to compress with new settings.
 
-Work is planned by request, not by image: a request is one run, and what a run cannot mend (an image that is
-gone for good) is tried once and reported, not again at each look.
+Work is planned by request, not by image: a request is one run, and what a run cannot repair (an image
+that is gone for good) is tried once and reported, not again at each look.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import PurePath
 from typing import NamedTuple
 
-from imagi_pipeline.core import report as tables
+from imagi_pipeline.core import reports
 from imagi_pipeline.core.request_status import CANCELLED, FAILED
 from imagi_pipeline.core.storage.store import Store
 
@@ -61,20 +61,20 @@ def plan_retries(
     now: float,
     *,
     first_delay: float,
-    patience: float,
+    give_up_after: float,
 ) -> Plan:
     """The requests with transient failures whose next try is due.
 
     `runs` are those of the requests to look at, newest first. The first try comes `first_delay` seconds after
     the end of the run that failed, each further one after twice the time of the one before it, and none later
-    than `patience` seconds after the start of the last run that attempted all images.
+    than `give_up_after` seconds after the start of the last run that attempted all images.
     """
     plan = Plan()
     of_requests: dict[str, list[PastRun]] = {}
     for run in runs:
         of_requests.setdefault(run.request_id, []).append(run)
     for request_id, of_request in of_requests.items():
-        newest, tries = of_request[0], _tries(of_request, now - patience)
+        newest, tries = of_request[0], _tries(of_request, now - give_up_after)
         if newest.status == CANCELLED:
             plan.others["cancelled"] += 1
         elif not (newest.images_failed or newest.status == FAILED):
@@ -146,11 +146,7 @@ def failed_images(store: Store, request_ids: Sequence[str]) -> Iterator[tuple[st
 def has_failures(store: Store, request_id: str, *, transient: bool = False) -> bool:
     """Whether images failed in the report of a request; with `transient`, for a reason that may pass."""
     data = store.read(store.report(request_id))
-    if data is None or not _may_have_failures(data):
-        return False
-    report = tables.from_csv(data, ["status", "transient"])
-    failed = report["status"] == "failed"
-    return bool((failed & (report["transient"] == "True") if transient else failed).any())
+    return data is not None and reports.has_failures(data, transient=transient)
 
 
 def _tries(newest_first: list[PastRun], since: float) -> int | None:
@@ -202,19 +198,9 @@ class _Checks:
 
 def _keys_with_copy(store: Store, request_id: str) -> list[str]:
     data = store.read(store.report(request_id))
-    if data is None:
-        return []
-    report = tables.from_csv(data, ["key", "file"])
-    return list(report[report["file"] != ""]["key"])
+    return [] if data is None else reports.keys_with_copy(data)
 
 
 def _failed_keys(store: Store, request_id: str) -> list[str]:
     data = store.read(store.report(request_id))
-    if data is None or not _may_have_failures(data):
-        return []
-    report = tables.from_csv(data, ["key", "status"])
-    return list(report[report["status"] == "failed"]["key"])
-
-
-def _may_have_failures(report: bytes) -> bool:
-    return b",failed," in report  # most reports have none, and need not be parsed
+    return [] if data is None else reports.failed_keys(data)

@@ -5,7 +5,7 @@ Rules and what they are applied to, without Dagster. In doubt something stays: t
 
 from __future__ import annotations
 
-import re
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,19 +13,13 @@ from pathlib import Path
 
 from upath import UPath
 
-from imagi_pipeline.core import report as tables
+from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.table import read_request
 from imagi_pipeline.core.errors import ImagiError
-from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY
-from imagi_pipeline.core.storage.store import (
-    MANIFEST,
-    Store,
-    StoredFile,
-    image_key,
-    is_image_key,
-    is_request_id,
-    shard,
-)
+from imagi_pipeline.core.storage.keys import folder_of, image_key, is_image_key, is_request_id
+from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, unfinished_publications
+from imagi_pipeline.core.storage.manifests import MANIFEST
+from imagi_pipeline.core.storage.store import Store, StoredFile
 
 REST_AFTER_A_RUN = SECONDS_OF_A_DAY
 """Seconds for which a request stays after the end of a run, however old it is: somebody cared for it."""
@@ -37,7 +31,6 @@ IMAGE_AGE = 3600.0
 """Seconds for which an image stays that no request refers to."""
 
 _ID_LENGTH = 36
-_OURS_IN_LANDING = re.compile(r"\.[0-9a-f]{32}\.(part|tmp)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +156,7 @@ def _urls_of(store: Store, request_id: str) -> list[str] | None:
     """The URLs of a request; None while its upload is not whole."""
     references = store.read(store.references(request_id))
     if references is not None:
-        return tables.distinct_urls(tables.from_csv(references))
+        return reports.distinct_urls(reports.from_csv(references))
     try:
         manifest = store.read_manifest(request_id)
     except ValueError:  # no run can read it either
@@ -181,7 +174,7 @@ def _urls_of(store: Store, request_id: str) -> list[str] | None:
 
 
 @dataclass
-class ShardPlan:
+class FolderPlan:
     """What may go of one of the 256 folders of images: `keys` are those of images that nobody refers to."""
 
     keys: list[str] = field(default_factory=list)
@@ -200,11 +193,11 @@ class ShardPlan:
         return not self.keys and not self.unfinished
 
 
-def plan_shard(
+def plan_folder(
     files: Iterable[StoredFile], partitions: Iterable[str], living: Collection[str], now: float
-) -> ShardPlan:
+) -> FolderPlan:
     """What may go of the files and the partitions of one folder of images; strange files stay."""
-    plan = ShardPlan()
+    plan = FolderPlan()
     by_key: defaultdict[str, list[StoredFile]] = defaultdict(list)
     for file in files:
         key = file.name.rpartition(".")[0]
@@ -221,12 +214,12 @@ def plan_shard(
     return plan
 
 
-def by_shard(keys: Iterable[str]) -> dict[str, list[str]]:
+def by_folder(keys: Iterable[str]) -> dict[str, list[str]]:
     """Image keys by the folder of their image; what is no image key is left out."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for key in keys:
         if is_image_key(key):
-            found[shard(key)].append(key)
+            found[folder_of(key)].append(key)
     return found
 
 
@@ -246,9 +239,14 @@ def unfinished_files(store: Store, now: float) -> list[StoredFile]:
 
 
 def landing_leftovers(store: Store, now: float) -> list[UPath]:
-    """What gateways left unfinished in the landing folder a day ago; what people put there stays."""
-    names = (name for name in store.names(store.landing) if _OURS_IN_LANDING.fullmatch(name))
-    return [path for name in names if _is_old(store, path := store.landing / name, now)]
+    """What gateways that were killed left unfinished in the landing folder, a day ago or earlier."""
+    return [place for place in unfinished_publications(store) if _is_old(store, place, now)]
+
+
+def remove_landing_leftovers(store: Store) -> None:
+    """Remove what `landing_leftovers` finds now. Raises StorageError."""
+    for place in landing_leftovers(store, time.time()):
+        store.remove_folder(place)
 
 
 def work_folders(store: Store) -> Iterator[tuple[str, UPath]]:

@@ -34,12 +34,10 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from imagi_pipeline.core.request_status import (
-    CANCELLED,
-    COMPLETED,
-    FAILED,
+from imagi_pipeline.contract import (
     IMAGES_FAILED_TAG,
     JOB_NAME,
+    LANDING_SENSOR,
     LARGE,
     ONLY_FAILED_TAG,
     PRIORITY_TAG,
@@ -47,9 +45,9 @@ from imagi_pipeline.core.request_status import (
     SIZE_TAG,
     WILL_RETRY_TAG,
 )
+from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED
 from imagi_pipeline.core.upkeep.reruns import PastRun
 from imagi_pipeline.orchestration.internals.run_history import IN_FLIGHT, partitions_under_way, run_records
-from imagi_pipeline.orchestration.sensors import landing_folder_sensor
 
 ENDED = {
     dg.DagsterRunStatus.SUCCESS: COMPLETED,
@@ -169,7 +167,7 @@ def _requests_of(run: dg.DagsterRun) -> set[str]:
 
 def _repository_origin(instance: dg.DagsterInstance) -> RemoteRepositoryOrigin:
     states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-    of_sensor = [state for state in states if state.instigator_name == landing_folder_sensor.name]
+    of_sensor = [state for state in states if state.instigator_name == LANDING_SENSOR]
     if not of_sensor:
         raise RuntimeError("The Dagster daemon has not run yet: start `imagi serve` or `dagster-daemon run`.")
 

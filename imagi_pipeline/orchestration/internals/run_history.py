@@ -48,8 +48,8 @@ from dagster._core.storage.legacy_storage import LegacyEventLogStorage, LegacyRu
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import BackfillTagsTable, BulkActionsTable
 
-from imagi_pipeline.core.request_status import JOB_NAME, REQUEST_ID_TAG
-from imagi_pipeline.core.storage.store import is_request_id
+from imagi_pipeline.contract import JOB_NAME, REQUEST_ID_TAG
+from imagi_pipeline.core.storage.keys import is_request_id
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, images_partitions_def
 
 OUR_ASSETS = frozenset(

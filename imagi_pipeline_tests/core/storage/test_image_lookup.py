@@ -1,18 +1,19 @@
 from __future__ import annotations
 
-from imagi_pipeline.core import report as tables
+from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.table import read_csv
 from imagi_pipeline.core.engine import compress_images
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.image_lookup import image_urls
-from imagi_pipeline.core.storage.store import Store, image_key
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.limits import engine_limits
 
 
 def add_request(store: Store, request_id: str, urls: list[str]) -> None:
     table = read_csv(("Images\n" + "\n".join(urls) + "\n").encode())
-    store.write(store.references(request_id), tables.to_csv(tables.references_frame(table)))
+    store.write(store.references(request_id), reports.to_csv(reports.references_frame(table)))
 
 
 def test_an_image_is_found_by_its_record(image_host: ImageHost, store: Store) -> None:

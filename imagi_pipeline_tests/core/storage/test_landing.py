@@ -1,34 +1,42 @@
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.landing import (
-    Look,
+    FileSnapshot,
     complete_names,
     is_ignored,
     land_requests,
     publish,
     remove_landed,
-    remove_unfinished,
     status_without_run,
     waiting_requests,
 )
-from imagi_pipeline.core.storage.store import RequestManifest, Store
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store
 
 NOW = 1000.0
 
 
 def test_only_files_that_both_looks_agree_on_are_complete() -> None:
-    first = {"same": Look(5, 10.0), "grew": Look(5, 10.0), "touched": Look(5, 10.0), "gone": Look(5, 10.0)}
-    second = {"same": Look(5, 10.0), "grew": Look(6, 10.0), "touched": Look(5, 11.0), "new": Look(5, 10.0)}
+    first = {
+        "same": FileSnapshot(5, 10.0),
+        "grew": FileSnapshot(5, 10.0),
+        "touched": FileSnapshot(5, 10.0),
+        "gone": FileSnapshot(5, 10.0),
+    }
+    second = {
+        "same": FileSnapshot(5, 10.0),
+        "grew": FileSnapshot(6, 10.0),
+        "touched": FileSnapshot(5, 11.0),
+        "new": FileSnapshot(5, 10.0),
+    }
     assert complete_names(first, second, NOW, 1.0) == ["same"]
 
 
@@ -37,12 +45,12 @@ def test_only_files_that_both_looks_agree_on_are_complete() -> None:
     [(NOW - 1.5, True), (NOW - 1.0, True), (NOW - 0.5, False), (NOW, False), (NOW + 3600, True)],
 )
 def test_a_file_must_have_been_quiet_unless_its_clock_is_ahead(changed_at: float, is_complete: bool) -> None:
-    looks = {"a.csv": Look(5, changed_at)}
+    looks = {"a.csv": FileSnapshot(5, changed_at)}
     assert bool(complete_names(looks, looks, NOW, 1.0)) == is_complete
 
 
 def test_the_oldest_file_comes_first() -> None:
-    looks = {"b": Look(1, 30.0), "a": Look(1, 20.0), "c": Look(1, 20.0)}
+    looks = {"b": FileSnapshot(1, 30.0), "a": FileSnapshot(1, 20.0), "c": FileSnapshot(1, 20.0)}
     assert complete_names(looks, looks, NOW, 1.0) == ["a", "c", "b"]
 
 
@@ -104,16 +112,6 @@ def test_waiting_requests_are_listed_newest_first(store: Store) -> None:
         publish(store, request_id, RequestManifest("a.csv", created=float(number)), b"data")
     (store.landing / "dropped.csv").write_bytes(b"data")
     assert [found.request_id for found in waiting_requests(store)] == ids[::-1]
-
-
-def test_what_a_killed_gateway_left_goes_after_a_day(store: Store) -> None:
-    for name, age in (("new", 3600), ("old", 90_000)):
-        folder = Path(store.landing.path) / f".{name}.part"
-        folder.mkdir(parents=True)
-        (folder / "a.csv").write_bytes(b"half")
-        os.utime(folder, (time.time() - age,) * 2)
-    remove_unfinished(store)
-    assert [path.name for path in store.landing.iterdir()] == [".new.part"]
 
 
 @pytest.mark.parametrize("name", ["~a.csv", "a.csv~", "a.part", "a.tmp", "a.crdownload"])

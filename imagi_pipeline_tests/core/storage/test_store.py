@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.storage.store import RequestManifest, Store, image_key, safe_file_name
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.manifests import RequestManifest, safe_file_name
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.records import image_record
 
 SHOE = "http://a/shoe.jpg"

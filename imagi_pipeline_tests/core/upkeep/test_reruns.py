@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from imagi_pipeline.core import report as tables
+from imagi_pipeline.core import reports
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED
-from imagi_pipeline.core.storage.store import Store, image_key
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.reruns import (
     PastRun,
     failed_images,
@@ -28,9 +29,9 @@ A, B, C = (f"https://shop.example/{name}.jpg" for name in "abc")
 def report(store: Store, request_id: str, **outcomes: ErrorCode | None) -> None:
     """Write the report of a request on the images a, b, c, by what failed."""
     results = [_result(f"https://shop.example/{name}.jpg", kind) for name, kind in outcomes.items()]
-    rows = [tables.report_row(result) for result in results]
-    frame = tables.report_frame(rows, [result.url for result in results])
-    store.write(store.report(request_id), tables.to_csv(frame))
+    rows = [reports.report_row(result) for result in results]
+    frame = reports.report_frame(rows, [result.url for result in results])
+    store.write(store.report(request_id), reports.to_csv(frame))
 
 
 def _result(url: str, kind: ErrorCode | None) -> ImageResult:
@@ -52,7 +53,7 @@ def run(request_id: str = "r", *, at: float = 0.0, status: str = COMPLETED, retr
 def retries(
     store: Store, runs: list[PastRun], at: float, in_flight: frozenset[str] = frozenset()
 ) -> list[str]:
-    plan = plan_retries(store, runs, in_flight, START + at, first_delay=HOUR, patience=7 * DAY)
+    plan = plan_retries(store, runs, in_flight, START + at, first_delay=HOUR, give_up_after=7 * DAY)
     return plan.request_ids
 
 
@@ -109,9 +110,10 @@ def test_a_failed_request_without_a_report_is_left_alone(store: Store) -> None:
 
 def test_a_plan_says_why_there_is_nothing_to_do(failing: Store) -> None:
     runs = [run("other"), run("r"), replace(run("good"), images_failed=0)]
-    plan = plan_retries(failing, runs, {"other"}, START, first_delay=HOUR, patience=DAY)
+    plan = plan_retries(failing, runs, {"other"}, START, first_delay=HOUR, give_up_after=DAY)
     assert plan.reason == "Requests not run: 1 with a run in flight, 1 not due yet, 1 without failures."
-    assert plan_retries(failing, [], (), 0, first_delay=1, patience=1).reason == "Requests not run: none."
+    nothing = plan_retries(failing, [], (), 0, first_delay=1, give_up_after=1)
+    assert nothing.reason == "Requests not run: none."
 
 
 def test_requests_with_an_old_image_are_refreshed_unless_they_were_lately(store: Store) -> None:

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import os
+import time
 import uuid
 from pathlib import Path
 
 import pytest
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.storage.store import RequestManifest, Store, StoredFile, image_key
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store, StoredFile
 from imagi_pipeline.core.upkeep.retention import (
     LivingImages,
     RequestFacts,
-    by_shard,
+    by_folder,
     expired_requests,
-    plan_shard,
+    plan_folder,
+    remove_landing_leftovers,
     stored_requests,
 )
 
@@ -69,7 +74,7 @@ def file(name: str, age: float | None = DAY) -> StoredFile:
 
 def test_an_image_without_a_request_goes_with_all_its_files_and_its_record_first() -> None:
     files = [file(f"{KEYS[0]}.jpg"), file(f"{KEYS[0]}.webp"), file(f"{KEYS[0]}.json"), file(f"{KEYS[1]}.jpg")]
-    plan = plan_shard(files, [KEYS[0], KEYS[1], KEYS[2]], {KEYS[1]}, NOW)
+    plan = plan_folder(files, [KEYS[0], KEYS[1], KEYS[2]], {KEYS[1]}, NOW)
     assert plan.keys == sorted([KEYS[0], KEYS[2]])
     assert [found.name for found in plan.files] == [
         f"{KEYS[0]}.json",
@@ -80,17 +85,17 @@ def test_an_image_without_a_request_goes_with_all_its_files_and_its_record_first
 
 @pytest.mark.parametrize("age", [0.9 * HOUR, -HOUR, None])
 def test_an_image_with_a_young_file_or_one_of_unknown_age_stays_as_a_whole(age: float | None) -> None:
-    plan = plan_shard([file(f"{KEYS[0]}.jpg", age), file(f"{KEYS[0]}.json")], [KEYS[0]], set(), NOW)
+    plan = plan_folder([file(f"{KEYS[0]}.jpg", age), file(f"{KEYS[0]}.json")], [KEYS[0]], set(), NOW)
     assert (plan.keys, plan.files) == ([], [])
 
 
 def test_strange_files_stay_and_unfinished_ones_go_after_a_day() -> None:
     files = [file("logo.png"), file(".a.tmp", 0.9 * DAY), file(".b.tmp", 1.1 * DAY), file(".b.tmp.jpg")]
-    assert plan_shard(files, [], set(), NOW).files == [files[2]]
+    assert plan_folder(files, [], set(), NOW).files == [files[2]]
 
 
 def test_keys_are_sorted_into_folders_and_what_is_none_is_left_out() -> None:
-    assert by_shard([*KEYS, "../x", "typed by hand"]) == {key[-16:-14]: [key] for key in KEYS}
+    assert by_folder([*KEYS, "../x", "typed by hand"]) == {key[-16:-14]: [key] for key in KEYS}
 
 
 def upload(store: Store, urls: list[str]) -> str:
@@ -128,3 +133,13 @@ def test_a_request_that_cannot_be_read_is_no_request_without_images(store: Store
     path.mkdir()
     with pytest.raises(StorageError):
         LivingImages(store)
+
+
+def test_what_a_killed_gateway_left_goes_after_a_day(store: Store) -> None:
+    for name, age in (("a" * 32, 3600), ("b" * 32, 90_000)):
+        folder = Path(store.landing.path) / f".{name}.part"
+        folder.mkdir(parents=True)
+        (folder / "a.csv").write_bytes(b"half")
+        os.utime(folder / "a.csv", (time.time() - age,) * 2)
+    remove_landing_leftovers(store)
+    assert [path.name for path in store.landing.iterdir()] == [f".{'a' * 32}.part"]

@@ -11,7 +11,8 @@ from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 
-from imagi_pipeline.core.request_status import COMPLETED, ONLY_FAILED_TAG, REQUEST_ID_TAG
+from imagi_pipeline.contract import ONLY_FAILED_TAG, REQUEST_ID_TAG
+from imagi_pipeline.core.request_status import COMPLETED
 from imagi_pipeline.orchestration.internals.backfills import (
     backfill_id,
     is_launched,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imagi_pipeline.core.request_status import REQUEST_ID_TAG, status_of_run
+from imagi_pipeline.contract import REQUEST_ID_TAG, status_of_run
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ import time
 import dagster as dg
 import pytest
 
-from imagi_pipeline.core.request_status import ONLY_FAILED_TAG, REQUEST_ID_TAG
-from imagi_pipeline.core.storage.store import RequestManifest, image_key
+from imagi_pipeline.contract import ONLY_FAILED_TAG, REQUEST_ID_TAG
+from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.definitions import defs
-from imagi_pipeline.orchestration.repair_sensor import Cursor, repaired_images_sensor
+from imagi_pipeline.orchestration.repairs import Cursor
+from imagi_pipeline.orchestration.sensors import repaired_images_sensor
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_code_location, end, launch
@@ -16,7 +18,7 @@ from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagi_pipeline.orchestration.repair_sensor.SECONDS_TO_SETTLE", 0.0)
+    monkeypatch.setattr("imagi_pipeline.orchestration.repairs.SECONDS_TO_SETTLE", 0.0)
 
 
 class Looks:
@@ -182,7 +184,7 @@ def test_a_backfill_of_images_is_looked_at_once_all_its_runs_have_ended(
 def test_many_runs_are_looked_at_in_parts(
     installation: Installation, image_host: ImageHost, looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagi_pipeline.orchestration.repair_sensor.MOST_RUNS_IN_A_LOOK", 1)
+    monkeypatch.setattr("imagi_pipeline.orchestration.repairs.MOST_RUNS_IN_A_LOOK", 1)
     urls = [f"{image_host.base}/{number}.jpg" for number in range(2)]
     requests = [installation.process(csv_of(url)).request_id for url in urls]
     for url in urls:

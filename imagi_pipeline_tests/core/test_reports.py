@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from imagi_pipeline.core import report as tables
+from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.table import read_csv
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ErrorCode, FetchError
-from imagi_pipeline.core.storage.store import image_key
+from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline_tests.records import image_record
 
 A, B, C = (f"https://shop.example/{name}.jpg" for name in "abc")
@@ -23,20 +23,20 @@ def failed(url: str) -> ImageResult:
 
 def test_references_and_problems_survive_as_text() -> None:
     table = read_csv(f'Images\n"{A},{B}"\nimg/x.jpg\n'.encode())
-    frame = tables.from_csv(tables.to_csv(tables.references_frame(table)))
+    frame = reports.from_csv(reports.to_csv(reports.references_frame(table)))
     assert list(frame["row"]) == ["2", "2", "3"]
     assert list(frame["code"]) == ["", "", "relative_url"]
-    assert tables.distinct_urls(frame) == [A, B]
+    assert reports.distinct_urls(frame) == [A, B]
 
 
 def test_distinct_urls_keep_the_order_of_their_first_appearance() -> None:
     table = read_csv(f"Images\n{B}\n{A}\n{B}\n".encode())
-    assert tables.distinct_urls(tables.references_frame(table)) == [B, A]
+    assert reports.distinct_urls(reports.references_frame(table)) == [B, A]
 
 
 def test_a_report_has_whole_numbers_in_the_order_of_the_request() -> None:
-    rows = [tables.report_row(result) for result in (failed(C), ok(B), ok(A))]
-    text = tables.to_csv(tables.report_frame(rows, [A, B, C])).decode()
+    rows = [reports.report_row(result) for result in (failed(C), ok(B), ok(A))]
+    text = reports.to_csv(reports.report_frame(rows, [A, B, C])).decode()
     lines = text.splitlines()
     assert [line.partition(",")[0] for line in lines[1:]] == [A, B, C]
     assert ",1000,4,3,JPEG,400,4,3,False," in lines[1]
@@ -45,34 +45,34 @@ def test_a_report_has_whole_numbers_in_the_order_of_the_request() -> None:
 
 def test_parts_join_to_one_report_that_adds_up() -> None:
     parts = [
-        tables.to_csv(tables.report_frame([tables.report_row(result)], [result.url])).decode()
+        reports.to_csv(reports.report_frame([reports.report_row(result)], [result.url])).decode()
         for result in (ok(A, 1000, 400), replace(ok(B, 500, 500), status="reused"), failed(C))
     ]
-    report = tables.from_csv(tables.join_csv(parts))
-    summary = tables.summarize(report)
+    report = reports.from_csv(reports.join_csv(parts))
+    summary = reports.summarize(report)
     assert (summary.images, summary.compressed, summary.reused, summary.failed) == (3, 1, 1, 1)
     assert (summary.bytes_before, summary.bytes_after, summary.savings) == (1500, 900, 0.4)
 
 
 def test_a_report_without_a_single_success_saves_nothing() -> None:
-    report = tables.report_frame([tables.report_row(failed(A))], [A])
-    assert tables.summarize(tables.from_csv(tables.to_csv(report))).savings == 0.0
+    report = reports.report_frame([reports.report_row(failed(A))], [A])
+    assert reports.summarize(reports.from_csv(reports.to_csv(report))).savings == 0.0
 
 
 def test_a_failed_image_with_an_earlier_copy_has_both_its_url_and_the_reason() -> None:
     result = replace(failed(A), record=image_record(A, source_bytes=1000, size=400))
-    report = tables.from_csv(tables.to_csv(tables.report_frame([tables.report_row(result)], [A])))
-    outputs, errors = tables.outcomes(report, "https://cdn.example/media")
+    report = reports.from_csv(reports.to_csv(reports.report_frame([reports.report_row(result)], [A])))
+    outputs, errors = reports.outcomes(report, "https://cdn.example/media")
     assert outputs[A].endswith(f"/{image_key(A)}.jpg")
     assert errors[A].endswith("Correct the URL: the image is not there. The copy of 1970-01-01 is kept.")
-    summary = tables.summarize(report)
+    summary = reports.summarize(report)
     assert (summary.failed, summary.bytes_before, summary.bytes_after) == (1, 1000, 400)
 
 
 def test_outcomes_are_public_urls_and_one_line_reasons() -> None:
-    rows = [tables.report_row(result) for result in (ok(A), failed(B))]
-    report = tables.from_csv(tables.to_csv(tables.report_frame(rows, [A, B])))
-    outputs, errors = tables.outcomes(report, "https://cdn.example/media")
+    rows = [reports.report_row(result) for result in (ok(A), failed(B))]
+    report = reports.from_csv(reports.to_csv(reports.report_frame(rows, [A, B])))
+    outputs, errors = reports.outcomes(report, "https://cdn.example/media")
     key = image_key(A)
     assert outputs == {A: f"https://cdn.example/media/{key[-16:-14]}/{key}.jpg"}
     assert errors == {B: 'It is gone, said "the host", once. Correct the URL: the image is not there.'}

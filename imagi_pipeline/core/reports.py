@@ -17,13 +17,11 @@ import pandas as pd
 
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.engine import ImageResult
-from imagi_pipeline.core.storage.store import ImageRecord, shard
+from imagi_pipeline.core.storage.keys import image_url
+from imagi_pipeline.core.storage.records import ImageRecord
 
 REFERENCE_COLUMNS = ["row", "column", "position", "url", "code", "message"]
-REPORT_COLUMNS = [
-    "url",
-    "key",
-    "status",
+RECORD_COLUMNS = [
     "file",
     "source_format",
     "source_bytes",
@@ -34,10 +32,10 @@ REPORT_COLUMNS = [
     "width",
     "height",
     "kept_source",
-    "error_code",
-    "transient",
-    "error",
 ]
+"""What the report takes over from the record of an image; the names are those of its fields."""
+
+REPORT_COLUMNS = ["url", "key", "status", *RECORD_COLUMNS, "error_code", "transient", "error"]
 
 INTEGER_COLUMNS = ["source_bytes", "source_width", "source_height", "bytes", "width", "height"]
 
@@ -67,7 +65,7 @@ def report_row(result: ImageResult) -> ReportRow:
     """One image's row of the report."""
     row: ReportRow = {"url": result.url, "key": result.key, "status": result.status}
     if result.record:
-        row |= {name: getattr(result.record, name) for name in REPORT_COLUMNS[3:13]}
+        row |= {name: getattr(result.record, name) for name in RECORD_COLUMNS}
     if result.error:
         row |= {
             "error_code": result.error.code,
@@ -92,7 +90,7 @@ def outcomes(report: pd.DataFrame, public_url: str) -> tuple[dict[str, str], dic
     """By source URL: the public URLs of the compressed images, and why images failed."""
     failed = report["status"] == "failed"
     good = report[report["file"] != ""]
-    urls = public_url + "/" + good["key"].map(shard) + "/" + good["file"]
+    urls = [image_url(public_url, key, file) for key, file in zip(good["key"], good["file"], strict=True)]
     return dict(zip(good["url"], urls, strict=True)), dict(
         zip(report[failed]["url"], report[failed]["error"], strict=True)
     )
@@ -112,6 +110,33 @@ def join_csv(parts: Sequence[str]) -> bytes:
 def from_csv(data: bytes, columns: list[str] | None = None) -> pd.DataFrame:
     """The inverse of `to_csv`, every value as text; only some columns take a fraction of the time."""
     return pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, usecols=columns)
+
+
+def failed_keys(data: bytes) -> list[str]:
+    """The keys of the images that failed, from a report as CSV."""
+    if not _may_have_failures(data):
+        return []
+    report = from_csv(data, ["key", "status"])
+    return list(report[report["status"] == "failed"]["key"])
+
+
+def has_failures(data: bytes, *, transient: bool = False) -> bool:
+    """Whether images failed in a report as CSV; with `transient`, for a reason that may pass."""
+    if not _may_have_failures(data):
+        return False
+    report = from_csv(data, ["status", "transient"])
+    failed = report["status"] == "failed"
+    return bool((failed & (report["transient"] == "True") if transient else failed).any())
+
+
+def keys_with_copy(data: bytes) -> list[str]:
+    """The keys of the images that have a compressed copy, from a report as CSV."""
+    report = from_csv(data, ["key", "file"])
+    return list(report[report["file"] != ""]["key"])
+
+
+def _may_have_failures(data: bytes) -> bool:
+    return b",failed," in data  # most reports have none, and need not be parsed
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Images that were repaired outside of a request's run, and the requests that are brought up to date by it.
 
 Whoever materializes images in the UI or launches a backfill of them repairs images, not the reports and
-enriched CSVs that say they failed. The sensor looks for runs of such a kind that have ended, not at
-materializations: those of the requests' own runs, nearly all, then cost nothing.
+enriched CSVs that say they failed. `repaired_images_sensor` looks for runs of that kind that have ended. It
+does not look at materializations: nearly all of them come from the requests' own runs.
 """
 
 import datetime
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
-from imagi_pipeline.core.request_status import ONLY_FAILED_TAG, REQUEST_ID_TAG
+from imagi_pipeline.contract import ONLY_FAILED_TAG, REQUEST_ID_TAG
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.reruns import failed_images, has_failures
 from imagi_pipeline.orchestration.internals.backfills import (
@@ -25,10 +25,8 @@ from imagi_pipeline.orchestration.internals.backfills import (
     requests_in_flight,
     runs_of_backfill,
 )
-from imagi_pipeline.orchestration.jobs import process_csv
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, requests_partitions_def
 from imagi_pipeline.orchestration.progress import request_tags
-from imagi_pipeline.orchestration.resources import ImagiResource
 
 SECONDS_TO_SETTLE = 5.0
 """A run carries the time of its end, which may be written a moment later: what is younger has to wait."""
@@ -60,29 +58,7 @@ class Cursor:
         return json.dumps(asdict(self))
 
 
-@dg.sensor(job=process_csv, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=30)
-def repaired_images_sensor(
-    context: dg.SensorEvaluationContext, imagi: ImagiResource
-) -> dg.SensorResult | dg.SkipReason:
-    """Run the requests again whose failed images were repaired by a run that was not theirs.
-
-    A backfill of images is looked at once it has ended, so that a request is run once, not for each of its
-    runs.
-    """
-    cursor = Cursor.read(context.cursor)
-    _note_repairs(context.instance, cursor)
-    if not (cursor.repairs or cursor.waiting):
-        context.update_cursor(str(cursor))
-        return dg.SkipReason("No image was repaired outside of a request.")
-    _find_requests(context.instance, imagi.store(), cursor)
-    requests = _take_ready(context.instance, imagi.store(), cursor)
-    skip_reason = None if requests else f"Waiting for the end of {[*cursor.repairs, *cursor.waiting]}."
-    if not requests and not cursor.repairs and not cursor.waiting:
-        skip_reason = "Images were repaired, but no request says that they failed."
-    return dg.SensorResult(run_requests=requests, cursor=str(cursor), skip_reason=skip_reason)
-
-
-def _note_repairs(instance: dg.DagsterInstance, cursor: Cursor) -> None:
+def note_repairs(instance: dg.DagsterInstance, cursor: Cursor) -> None:
     """Note the runs of images that have ended since the last look."""
     conditions = dg.RunsFilter(
         job_name=IMPLICIT_ASSET_JOB_NAME,
@@ -105,7 +81,7 @@ def _is_of_images(run: dg.DagsterRun) -> bool:
     return REQUEST_ID_TAG not in run.tags and COMPRESSED_IMAGE in (run.asset_selection or {COMPRESSED_IMAGE})
 
 
-def _find_requests(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> None:
+def find_requests(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> None:
     """Turn the repairs that have ended into requests to run."""
     over = {repair: run_id for repair, run_id in cursor.repairs.items() if not is_under_way(instance, repair)}
     if not over:
@@ -139,7 +115,7 @@ def _is_any_repaired(instance: dg.DagsterInstance, keys: Sequence[str], runs: Se
     return False
 
 
-def _take_ready(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> list[dg.RunRequest]:
+def take_ready(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> list[dg.RunRequest]:
     """The runs of the waiting requests that have none in flight; they wait no longer."""
     in_flight = requests_in_flight(instance) if cursor.waiting else set()
     ready = [request_id for request_id in cursor.waiting if request_id not in in_flight]
@@ -147,7 +123,7 @@ def _take_ready(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> l
     for request_id in ready:
         run_key = cursor.waiting.pop(request_id)
         manifest = store.read_manifest(request_id)
-        if manifest and has_failures(store, request_id):  # the run that it waited for may have mended it
+        if manifest and has_failures(store, request_id):  # the run that it waited for may have repaired it
             tags = {**NOT_URGENT, **request_tags(request_id, manifest), ONLY_FAILED_TAG: "true"}
             requests.append(dg.RunRequest(run_key=run_key, partition_key=request_id, tags=tags))
     return requests

@@ -1,0 +1,66 @@
+"""The manifest of a request: what was handed in together with its CSV."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+
+MANIFEST = "request.json"
+
+
+def safe_file_name(name: str) -> str:
+    """A file name that stays in its folder and on every file system, as close to `name` as can be."""
+    readable = name.encode("utf-8", "replace").decode()  # a name in another encoding has surrogates
+    base = re.split(r"[/\\]", readable)[-1]
+    clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", base).strip(" .")
+    while len(clean.encode()) > 200:
+        stem, dot, suffix = clean.rpartition(".")
+        clean = f"{stem[:-1]}.{suffix}" if dot and stem else clean[:-1]
+    return clean if clean not in ("", MANIFEST) else "upload.csv"
+
+
+@dataclass(frozen=True)
+class RequestManifest:
+    """What came with a CSV: its file name, the columns to search, and the base of relative URLs.
+
+    The name is made safe, whoever gave it: it becomes part of paths. `owner` is the name of the token that
+    it was handed in with, `created` when, in seconds since 1970; `callback_url` is told its end.
+    """
+
+    name: str
+    url_columns: tuple[str, ...] = ()
+    base_url: str | None = None
+    owner: str | None = None
+    created: float | None = None
+    callback_url: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", safe_file_name(self.name))
+
+    def to_json(self) -> bytes:
+        """The manifest as it lies beside the CSV."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> RequestManifest:
+        """The inverse of `to_json`; unknown keys, of a newer version, are ignored.
+
+        Raises ValueError when it is no such manifest.
+        """
+        known = {field.name for field in fields(cls)}
+        document = json.loads(data)
+        if not isinstance(document, dict):
+            raise ValueError(f"{MANIFEST} must be a JSON object")  # noqa: TRY004 - bad data, no bad call
+        values = {key: value for key, value in document.items() if key in known}
+        columns = values.get("url_columns") or []
+        texts = [
+            values.get("name"),
+            *(values.get(key) or "" for key in ("base_url", "owner", "callback_url")),
+        ]
+        texts += columns if isinstance(columns, list) else [None]
+        is_time = isinstance(values.get("created") or 0.0, int | float)
+        if not (is_time and all(isinstance(text, str) for text in texts)):
+            expected = "a name, texts, texts as url_columns, and seconds since 1970 as created"
+            raise ValueError(f"{MANIFEST} must have {expected}")
+        return cls(**{**values, "url_columns": tuple(columns)})

@@ -1,0 +1,32 @@
+"""The record of a compressed image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """The facts of one compressed image. Sizes are in bytes, sides in pixels, times in seconds since 1970."""
+
+    url: str
+    file: str
+    source_format: str
+    source_bytes: int
+    source_width: int
+    source_height: int
+    source_digest: str
+    format: str
+    bytes: int
+    width: int
+    height: int
+    kept_source: bool
+    settings: str
+    etag: str | None
+    last_modified: str | None
+    checked_at: float
+
+    @property
+    def data_version(self) -> str:
+        """Equal for equal sources compressed with equal settings."""
+        return f"{self.settings}-{self.source_digest[:16]}"
