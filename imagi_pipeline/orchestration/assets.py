@@ -55,7 +55,7 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
 
 
 def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
-    """The asset of images. `code_version` is the fingerprint of the compression: a new one makes all stale."""
+    """The asset of images. Another `code_version`, the fingerprint of the compression, makes all stale."""
     return dg.multi_asset(
         name="compressed_image",
         specs=[
