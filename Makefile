@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint format clean
+.PHONY: help install demo serve test test-without-extension lint format clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,13 +8,14 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 INSTALLED := .venv/installed
 
 help:  ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
-$(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
+$(INSTALLED): setup.cfg setup.py pyproject.toml imagi_pipeline/core/images/_jpeg_coefficients.c | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@$(BIN)/python -m imagi_pipeline.core.images.jpeg_coefficients
 	@touch $@
 
 install: $(INSTALLED)  ## make .venv with everything in it
@@ -27,6 +28,9 @@ serve: install  ## start the page, the API and Dagster
 
 test: install  ## run the whole test suite
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-without-extension: install  ## run the tests of images as if there were no native extension
+	$(BIN)/python -m pytest -p imagi_pipeline_tests.without_extension -n $(PROCESSES) imagi_pipeline_tests/core/images
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

@@ -74,8 +74,8 @@ class Settings(BaseSettings):
 
     preset: Literal["fast", "balanced", "small"] = Field(
         "balanced",
-        description="Effort of the encoder: fast (plain JPEG), balanced (progressive, optimized), "
-        "small (the same at a lower quality).",
+        description="Effort of the encoder: fast (least CPU), balanced (fitted Huffman tables), "
+        "small (progressive, at a lower quality).",
     )
     quality: int | None = Field(
         None, ge=1, le=100, description="Encoder quality; unset: 80, and 70 with preset small."

@@ -16,6 +16,7 @@ from PIL import features
 from upath import UPath
 
 from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.images import jpeg_coefficients
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.checks import (
     Finding,
@@ -68,6 +69,9 @@ def check_versions(settings: Settings) -> list[Finding]:
         message = f"dagster is {versions['dagster']}, dagster-webserver is {web}."
         mend = f"pip install dagster-webserver=={versions['dagster']}"
         findings.append(Finding("versions", Level.ERROR, message, mend))
+    if not jpeg_coefficients.is_available():
+        lost, cure = jpeg_coefficients.WHAT_IS_LOST, jpeg_coefficients.HOW_TO_GET_IT
+        findings.append(Finding("versions", Level.WARNING, lost, cure))
     for codec, needed_for in CODECS.items():
         if not features.check(codec):
             level = Level.ERROR if needed_for in ("jpeg", settings.output_format) else Level.WARNING

@@ -309,4 +309,5 @@ def _record(
         etag=source.etag,
         last_modified=source.last_modified,
         checked_at=time.time(),
+        encoder=image.encoder,
     )

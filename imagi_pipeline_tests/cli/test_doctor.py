@@ -34,7 +34,8 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 from PIL import features
 
-from imagi_pipeline.cli.doctor import examine, remove_leftovers
+from imagi_pipeline.cli.doctor import check_versions, examine, remove_leftovers
+from imagi_pipeline.core.images import jpeg_coefficients
 from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.landing import publish
 from imagi_pipeline.core.storage.manifests import RequestManifest
@@ -57,6 +58,12 @@ class Home(NamedTuple):
     @property
     def root(self) -> Path:
         return Path(str(self.store.root))
+
+
+@pytest.fixture(autouse=True)
+def native_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optional extension is there, wherever these tests run."""
+    monkeypatch.setattr(jpeg_coefficients, "is_available", lambda: True)
 
 
 @pytest.fixture
@@ -415,3 +422,13 @@ def test_the_command_prints_what_it_found_and_fails_on_an_error(home: Home) -> N
     assert "error   daemon" in bad.stdout
     assert "Start `imagi serve`" in bad.stdout
     assert "removed  " in bad.stdout
+
+
+def test_a_missing_native_extension_is_a_warning_that_tells_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jpeg_coefficients, "is_available", lambda: False)
+
+    findings = [finding for finding in check_versions(Settings()) if finding.level is Level.WARNING]
+
+    assert [finding.message for finding in findings] == [jpeg_coefficients.WHAT_IS_LOST]

@@ -25,6 +25,11 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB") if image.mode in {"CMYK", "LAB"} else image
 
 
+def is_srgb(mode: str, profile: bytes | None) -> bool:
+    """Whether pixels of a mode (L or RGB) with a colour profile need no conversion."""
+    return _srgb_transform(profile, mode) is None
+
+
 @functools.lru_cache(maxsize=16)
 def _srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
     """The transform of a profile to sRGB; None if there is nothing to do, or the profile is of no use."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PIL import Image
-
 from imagi_pipeline.core.errors import ErrorCode
 from imagi_pipeline.core.images.choosing import (
     WEB_FORMATS,
@@ -30,6 +28,7 @@ from imagi_pipeline.core.images.opening import (
     open_source,
     pillow_limited_to,
 )
+from imagi_pipeline.core.images.requantizing import requantized
 from imagi_pipeline.core.images.stripping import strip_metadata
 
 _ANIMATED_FORMATS = {"GIF", "WEBP", "PNG", "AVIF"}
@@ -74,27 +73,46 @@ def _pass_through(source: SourceImage) -> CompressedImage:
         # In a damaged file, what is stripped may be what held the rest together.
         shown = open_source(stripped).image
         shown.load()
-    return _compressed(source, stripped, source.format, shown, kept_source=True)
+    return _compressed(source, stripped, source.format, shown.size, kept_source=True, encoder="kept")
 
 
 def _recompress(source: SourceImage, settings: CompressionSettings) -> CompressedImage:
     with decoding(source):
+        without_pixels = requantized(source, settings)
+        if without_pixels is not None:
+            encoder = "coefficients" if without_pixels.is_rewritten else "kept"
+            return _compressed(
+                source,
+                without_pixels.data,
+                "JPEG",
+                (without_pixels.width, without_pixels.height),
+                kept_source=without_pixels.is_source,
+                encoder=encoder,
+            )
         loses = loses_by_reencoding(source)
         picture = develop(source, settings.longest_side)
         output_format = output_format_of(source, picture.image, settings)
         kept = showable_source(source, picture, output_format, keep_recoloured=loses)
     if kept is not None and loses:
-        return _compressed(source, kept, source.format, picture.image, kept_source=True)
+        return _compressed(source, kept, source.format, picture.image.size, kept_source=True, encoder="kept")
     failure = f"The {source.description} could not be written as {output_format}."
     with failing_as(ErrorCode.ENCODING_FAILED, failure):
         encoded = encode(source, picture.image, output_format, settings)
     if kept is not None and len(encoded) > _WORTHWHILE_SIZE * len(kept):
-        return _compressed(source, kept, source.format, picture.image, kept_source=True)
-    return _compressed(source, encoded, output_format, picture.image, kept_source=False)
+        return _compressed(source, kept, source.format, picture.image.size, kept_source=True, encoder="kept")
+    return _compressed(
+        source, encoded, output_format, picture.image.size, kept_source=False, encoder="pillow"
+    )
 
 
 def _compressed(
-    source: SourceImage, data: bytes, image_format: str, shown: Image.Image, *, kept_source: bool
+    source: SourceImage,
+    data: bytes,
+    image_format: str,
+    size: tuple[int, int],
+    *,
+    kept_source: bool,
+    encoder: str,
 ) -> CompressedImage:
     media_type, suffix = WEB_FORMATS[image_format]
     return CompressedImage(
@@ -102,10 +120,11 @@ def _compressed(
         format=image_format,
         media_type=media_type,
         suffix=suffix,
-        width=shown.width,
-        height=shown.height,
+        width=size[0],
+        height=size[1],
         source_format=source.format,
         source_width=source.width,
         source_height=source.height,
         kept_source=kept_source,
+        encoder=encoder,
     )

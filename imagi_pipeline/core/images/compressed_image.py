@@ -11,6 +11,8 @@ class CompressedImage:
 
     `format` and `source_format` are Pillow's names; sides are in pixels, those of the source before its EXIF
     orientation was applied. `kept_source`: the pixels are the source's own, only metadata was removed.
+    `encoder` tells which way made the bytes: coefficients (a JPEG that never became pixels), pillow, or
+    kept (the source's own bytes).
     """
 
     data: bytes
@@ -23,3 +25,4 @@ class CompressedImage:
     source_width: int
     source_height: int
     kept_source: bool
+    encoder: str

@@ -35,13 +35,13 @@ class Picture:
 def develop(source: SourceImage, longest_side: int | None) -> Picture:
     """Decode, convert to sRGB, scale down and turn upright."""
     image: Image.Image = source.image
-    size = _fitted((source.width, source.height), longest_side)
+    size = fitted((source.width, source.height), longest_side)
     reshaped = size != (source.width, source.height)
     if reshaped:
         # Decode at a fraction of the size if the format can, with pixels to spare for a sharp result.
         source.image.draft(None, (2 * size[0], 2 * size[1]))
     image.load()
-    transposition = _transposition(source.image)
+    transposition = _TRANSPOSITIONS.get(orientation_of(source.image))
     profile = image.info.get("icc_profile")
 
     plain = _in_plain_mode(image)
@@ -55,7 +55,8 @@ def develop(source: SourceImage, longest_side: int | None) -> Picture:
     return Picture(image, reshaped or transposition is not None, recoloured is not plain)
 
 
-def _fitted(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
+def fitted(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
+    """The size scaled down so that no side is longer than `longest_side`."""
     longest = max(size)
     if longest_side is None or longest <= longest_side:
         return size
@@ -63,12 +64,13 @@ def _fitted(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
     return width, height
 
 
-def _transposition(image: Image.Image) -> Image.Transpose | None:
-    """What makes the image upright, from its EXIF orientation."""
+def orientation_of(image: Image.Image) -> int:
+    """How the pixels lie, from EXIF: 1 (upright) to 8."""
     try:
-        return _TRANSPOSITIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
-        return None  # damaged EXIF must not cost the picture
+        return 1  # damaged EXIF must not cost the picture
+    return orientation if orientation in _TRANSPOSITIONS else 1
 
 
 def _in_plain_mode(image: Image.Image) -> Image.Image:

@@ -25,6 +25,8 @@ class ImageRecord:
     etag: str | None
     last_modified: str | None
     checked_at: float
+    encoder: str | None = None
+    """Which way made the bytes; None in records of versions that did not tell."""
 
     @property
     def data_version(self) -> str:

@@ -71,7 +71,8 @@ def test_a_profile_that_is_srgb_or_unusable_is_only_removed(profile: bytes) -> N
     image = compress(source, DEFAULT)
 
     assert image.kept_source
-    assert image.data == saved(photo(), "JPEG", quality=60)
+    assert "icc_profile" not in opened(image.data).info
+    assert opened(image.data).tobytes() == opened(source).tobytes()
 
 
 def test_a_deep_png_and_an_animation_keep_the_profile_that_they_are_in() -> None:

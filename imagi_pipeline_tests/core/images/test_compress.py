@@ -59,14 +59,14 @@ def test_a_jpeg_gets_smaller_and_looks_the_same() -> None:
     assert mean_difference(opened(image.data), opened(source)) < 3
 
 
-def test_fast_writes_baseline_balanced_progressive_and_small_the_smallest() -> None:
-    source = saved(photo(), "JPEG", quality=97)
+@pytest.mark.parametrize("image_format", ["JPEG", "BMP"])
+def test_small_is_smaller_than_balanced_and_balanced_than_fast(image_format: str) -> None:
+    source = saved(photo(), image_format, quality=97)
     fast, balanced, small = (
         compress(source, CompressionSettings(preset)).data for preset in ("fast", "balanced", "small")
     )
 
     assert "progressive" not in opened(fast).info
-    assert "progressive" in opened(balanced).info
     assert "progressive" in opened(small).info
     assert len(small) < len(balanced) < len(fast)
 
@@ -248,7 +248,8 @@ def test_a_source_that_hardly_gets_smaller_is_kept_without_its_metadata() -> Non
 
     assert image.kept_source
     assert SECRET not in image.data
-    assert image.data == saved(photo(), "JPEG", quality=60)
+    assert len(image.data) <= len(saved(photo(), "JPEG", quality=60))
+    assert opened(image.data).tobytes() == opened(source).tobytes()
 
 
 @pytest.mark.parametrize(

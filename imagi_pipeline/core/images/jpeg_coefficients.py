@@ -1,0 +1,99 @@
+"""Make JPEGs smaller in their coefficients, by the native extension, where that is installed.
+
+Entropy decoding, coarser quantization steps and entropy coding cost half of what decoding to pixels and
+encoding them costs, and lose less. `rewritten` gives None wherever pixels have to decide: the caller then
+goes on as if there were no extension.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+
+from imagi_pipeline.core.images.jpeg_steps import jpegli_steps
+
+try:
+    from imagi_pipeline.core.images import _jpeg_coefficients as _native
+except ImportError:  # there was no compiler or no libjpeg-turbo when the package was installed
+    _native = None  # type: ignore[assignment]
+
+HOW_TO_GET_IT = (
+    "Install a C compiler and libjpeg-turbo with its headers (Debian: apt-get install gcc libc6-dev "
+    "libjpeg62-turbo-dev; macOS: brew install jpeg-turbo), then install imagi_pipeline again."
+)
+WHAT_IS_LOST = (
+    "The extension for JPEG coefficients is not installed: "
+    "every JPEG is decoded, which costs more time and more bytes."
+)
+
+DEAD_ZONE = 0.35
+"""What is added before a level is cut off. Half a step would round to the nearest; less makes more zeros, and
+saves more bytes than quality (measured in benchmarks/README.md)."""
+
+LEAST_RATIO = 1.5
+"""A step that would become less than so many times the source's stays: to quantize twice nearly alike loses
+quality and saves little."""
+
+_BYTES_PER_PIXEL = 12
+"""Of memory: two bytes a coefficient, three components, twice for a turned picture."""
+_SMALLEST_LIMIT = 1 << 20
+
+
+class Huffman(IntEnum):
+    """How symbols are given their codes.
+
+    STANDARD: tables of the JPEG standard. COUNTED: fitted to a sample of the blocks, 0.94 of the gain of
+    EXACT for a fifth of its time. EXACT: fitted by a second pass over all blocks. PROGRESSIVE: several scans,
+    each fitted.
+    """
+
+    STANDARD = 0
+    COUNTED = 1
+    EXACT = 2
+    PROGRESSIVE = 3
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A JPEG made of the coefficients of another; `is_lossless`: of the very same ones."""
+
+    data: bytes
+    is_lossless: bool
+
+
+def is_available() -> bool:
+    """Whether the native extension is installed."""
+    return _native is not None
+
+
+def rewritten(
+    source: bytes,
+    quality: float | None,
+    huffman: Huffman,
+    *,
+    max_pixels: int,
+    orientation: int = 1,
+    keep_icc: bool = False,
+) -> Rewritten | None:
+    """The JPEG with the steps of jpegli at `quality`, or with its own if that is None; without metadata.
+
+    `orientation` is the EXIF orientation to undo, which works where whole blocks change places. None: the
+    extension is not there, or leaves this file to the decoder, because it is damaged, too large or of an
+    unusual kind.
+    """
+    if _native is None:
+        return None
+    steps = None if quality is None else jpegli_steps(quality)
+    memory = max(_BYTES_PER_PIXEL * max_pixels, _SMALLEST_LIMIT)
+    try:
+        data, coarser_steps = _native.rewrite(
+            source, steps, DEAD_ZONE, LEAST_RATIO, huffman, orientation, keep_icc, max_pixels, memory
+        )
+    except _native.Refused:
+        return None
+    return Rewritten(data, coarser_steps == 0)
+
+
+if __name__ == "__main__" and not is_available():
+    sys.stdout.write(f"{WHAT_IS_LOST} {HOW_TO_GET_IT}\n")

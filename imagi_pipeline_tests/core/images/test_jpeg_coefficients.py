@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imagi_pipeline.core.images.compress import compress
+from imagi_pipeline.core.images.jpeg_coefficients import Huffman, is_available, rewritten
+from imagi_pipeline_tests.core.images.pictures import (
+    DEFAULT,
+    SECRET,
+    exif,
+    mean_difference,
+    noise,
+    opened,
+    photo,
+    saved,
+    srgb_profile,
+)
+
+MOST_PIXELS = 50_000_000
+
+KINDS: dict[str, dict[str, Any]] = {
+    "4:2:0": {"subsampling": "4:2:0"},
+    "4:2:2": {"subsampling": "4:2:2"},
+    "4:4:4": {"subsampling": "4:4:4"},
+    "progressive": {"progressive": True},
+    "restart markers": {"restart_marker_blocks": 3},
+    "RGB": {"keep_rgb": True},
+    "optimized": {"optimize": True},
+}
+
+IS_BLOCKED = "imagi_pipeline_tests.without_extension" in sys.modules
+
+needs_extension = pytest.mark.skipif(
+    not is_available() and (IS_BLOCKED or "CI" not in os.environ),
+    reason="the native extension is not installed: make install, with gcc and libjpeg62-turbo-dev",
+)
+pytestmark = needs_extension
+
+
+def lossless(source: bytes, huffman: Huffman = Huffman.COUNTED, **options: Any) -> bytes:
+    made = rewritten(source, None, huffman, max_pixels=MOST_PIXELS, **options)
+    assert made is not None
+    assert made.is_lossless
+    return made.data
+
+
+@pytest.mark.parametrize("huffman", Huffman)
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_coarser_steps_no_pixel_changes(kind: str, huffman: Huffman) -> None:
+    source = saved(photo(123, 77), "JPEG", quality=90, **KINDS[kind])
+
+    assert opened(lossless(source, huffman)).tobytes() == opened(source).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 1), (1, 40), (640, 480)])
+def test_pictures_of_any_size_keep_their_pixels(size: tuple[int, int], mode: str) -> None:
+    source = saved(photo(640, 480).convert(mode).crop((0, 0, *size)), "JPEG", quality=85)
+
+    assert opened(lossless(source)).tobytes() == opened(source).tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_coarser_steps_make_it_smaller_and_it_looks_the_same(kind: str) -> None:
+    source = saved(photo(), "JPEG", quality=95, **KINDS[kind])
+
+    made = rewritten(source, 75, Huffman.COUNTED, max_pixels=MOST_PIXELS)
+
+    assert made is not None
+    assert not made.is_lossless
+    assert len(made.data) < 0.7 * len(source)
+    assert mean_difference(opened(made.data), opened(source)) < 4
+
+
+def test_the_table_fitted_to_a_sample_is_nearly_as_good_as_the_exact_one() -> None:
+    source = saved(photo(1200, 900), "JPEG", quality=90)
+
+    standard, counted, exact = (
+        len(lossless(source, huffman)) for huffman in (Huffman.STANDARD, Huffman.COUNTED, Huffman.EXACT)
+    )
+
+    assert standard - counted > 0.8 * (standard - exact) > 0
+
+
+def test_symbols_that_no_counted_block_had_can_be_written_all_the_same() -> None:
+    smooth = Image.new("RGB", (1600, 1200), "white")
+    smooth.paste(noise("RGB", 90), (1000, 1105))
+    source = saved(smooth, "JPEG", quality=100)
+
+    assert opened(lossless(source)).tobytes() == opened(source).tobytes()
+
+
+def test_metadata_goes_and_a_profile_stays_only_when_asked_for() -> None:
+    source = saved(photo(), "JPEG", exif=exif(), comment=SECRET, icc_profile=srgb_profile())
+
+    assert SECRET not in lossless(source)
+    assert "icc_profile" not in opened(lossless(source)).info
+    assert opened(lossless(source, keep_icc=True)).info["icc_profile"] == srgb_profile()
+
+
+@pytest.mark.parametrize("kind", ["4:2:0", "4:4:4", "4:2:2"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_turn_of_whole_blocks_loses_nothing(orientation: int, kind: str) -> None:
+    picture = photo(64, 96).convert("L").convert("RGB")  # upsampling of chroma is not symmetric
+    source = saved(picture, "JPEG", quality=90, **KINDS[kind])
+    turned = Image.Exif()
+    turned[0x0112] = orientation
+    expected = compress(saved(picture, "PNG", exif=turned), DEFAULT)
+
+    made = opened(lossless(source, orientation=orientation))
+
+    assert made.size == opened(expected.data).size
+    assert mean_difference(made, opened(expected.data)) < 3
+
+
+def test_a_turn_of_blocks_that_are_not_whole_is_left_to_the_decoder() -> None:
+    source = saved(photo(100, 75), "JPEG")
+
+    assert rewritten(source, None, Huffman.COUNTED, max_pixels=MOST_PIXELS, orientation=3) is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\xff\xd8\xff\xe0", id="the start of one"),
+        pytest.param(saved(photo(), "PNG"), id="a PNG"),
+        pytest.param(saved(photo(), "JPEG")[:-700], id="cut off"),
+        pytest.param(saved(photo().convert("CMYK"), "JPEG"), id="CMYK"),
+    ],
+)
+def test_what_is_no_whole_jpeg_of_a_usual_kind_is_left_to_the_decoder(
+    source: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert rewritten(source, 75, Huffman.COUNTED, max_pixels=MOST_PIXELS) is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_more_pixels_than_allowed_are_not_read() -> None:
+    source = saved(Image.new("L", (400, 300)), "JPEG")
+
+    assert rewritten(source, 75, Huffman.COUNTED, max_pixels=400 * 300 - 1) is None
+    assert rewritten(source, 75, Huffman.COUNTED, max_pixels=400 * 300) is not None
+
+
+def test_the_record_tells_that_a_jpeg_took_this_way() -> None:
+    assert compress(saved(photo(), "JPEG", quality=97), DEFAULT).encoder == "coefficients"
+    assert compress(saved(photo(), "BMP"), DEFAULT).encoder != "coefficients"

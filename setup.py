@@ -1,0 +1,16 @@
+"""The one thing that setup.cfg has no word for: the native extension. Everything else is declared there."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "imagi_pipeline.core.images._jpeg_coefficients",
+            ["imagi_pipeline/core/images/_jpeg_coefficients.c"],
+            libraries=["jpeg"],
+            extra_compile_args=["-O3"],
+            py_limited_api=True,
+            optional=True,  # without a compiler or libjpeg-turbo, pixels are decoded instead
+        )
+    ]
+)
