@@ -245,6 +245,8 @@ class _Work:
             self._schedule.host_answered(download.host)  # its header is there, and the body may take long
             memory.claim(amount)
 
+        if download.attempt == 1:
+            self._codec.expect_image()
         source = self._fetcher.fetch(
             download.url,
             etag=record.etag if record else None,

@@ -6,24 +6,45 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
 from imagi_pipeline.core.errors import CodecError, ErrorCode
+from imagi_pipeline.core.images.codec_channel import Channel
 from imagi_pipeline.core.images.compressed_image import CompressedImage
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.shared_buffer import SharedBuffer
+
+IMAGES_FOR_A_PROCESS = 8
+"""Images that are worth the start of one more process: it takes as long as they do, about 0.25 s of CPU."""
 
 KEEP_FREED_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "268435456",
     "MALLOC_MMAP_THRESHOLD_": "268435456",
 }
 """glibc gives each freed image buffer back to the kernel otherwise: 16-27% of the time (design.md)."""
+
+MEMORY, MEMORY_PER_PIXEL = 1 << 30, 32
+"""Bytes that a codec process may take: so many, and so many more for each pixel that an image may have."""
+
+_SECONDS_TO_START = 60.0
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+)
+"""What a codec process sees of the environment, with Python's own: it reads hostile files, so no secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +58,10 @@ class Thumbnails:
 class CodecPool:
     """Compresses images in processes of its own; as many calls run at the same time as there are processes.
 
+    Processes are started as images are expected or come: one, and one more for every IMAGES_FOR_A_PROCESS.
     `claim_pixels` is called before a large image is decoded and returns when its memory is free;
-    `release_pixels` is called once that memory is free again.
+    `release_pixels` is called once that memory is free again. `memory` are the bytes that a process may take,
+    unset: what the largest image that the settings allow needs; an image that needs more fails.
     """
 
     def __init__(
@@ -48,14 +71,21 @@ class CodecPool:
         timeout: float,
         claim_pixels: Callable[[int], None] = lambda _: None,
         release_pixels: Callable[[int], None] = lambda _: None,
+        memory: int | None = None,
     ) -> None:
+        self._arguments = (
+            json.dumps(asdict(settings)),
+            str(memory or MEMORY + MEMORY_PER_PIXEL * settings.max_pixels),
+        )
+        self._most = processes
         self._timeout = timeout
         self._claim_pixels = claim_pixels
         self._release_pixels = release_pixels
-        self._workers = [_Worker(settings) for _ in range(processes)]
-        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
+        self._expected = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._processes: list[_CodecProcess] = []
+        self._idle: queue.SimpleQueue[_CodecProcess] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         return self
@@ -67,8 +97,28 @@ class CodecPool:
 
     def close(self) -> None:
         """End all processes, also those that are at work; a call in progress raises CodecError."""
-        for worker in self._workers:
-            worker.close()
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        for process in self._processes:
+            process.kill()
+        idle = [self._idle.get() for _ in self._processes]
+        for process in idle:
+            process.close()
+            self._idle.put(process)  # who still waits for one learns from it that the work was stopped
+
+    def expect_image(self) -> None:
+        """Start a process if one more image is worth it; it imports its codecs while the image downloads."""
+        with self._lock:
+            self._expected += 1
+            wanted = 1 + (self._expected - 1) // IMAGES_FOR_A_PROCESS
+            if self._closed or len(self._processes) >= min(wanted, self._most):
+                return
+            process = _CodecProcess(self._arguments)
+            self._processes.append(process)
+            self._idle.put(process)
+        process.start()
 
     def compress(
         self, source: bytes, thumbnail_side: int | None = None
@@ -77,95 +127,109 @@ class CodecPool:
 
         Raises CodecError, with the codes decoder_crashed and decoder_timeout if the process was lost.
         """
-        worker = self._idle.get()
+        if not self._processes:
+            self.expect_image()
+        if not self._processes:
+            raise _stopped()
+        process = self._idle.get()
         claimed = 0
         try:
-            worker.send(source, thumbnail_side)
-            answer = worker.receive(self._timeout)
+            process.send(source, thumbnail_side)
+            answer = process.receive(self._timeout)
             if "pixels" in answer:
                 self._claim_pixels(answer["pixels"])
                 claimed = answer["pixels"]
-                worker.go_on()
-                answer = worker.receive(self._timeout)
+                process.go_on()
+                answer = process.receive(self._timeout)
             if "code" in answer:
                 raise CodecError(ErrorCode.of(answer["code"]), answer["detail"])
-            image = CompressedImage(data=worker.receive_bytes(), **answer["image"])
-            if not answer["thumbnails"]:
-                return image, None
-            return image, Thumbnails(worker.receive_bytes(), worker.receive_bytes())
+            data, *thumbnails = process.take(answer["lengths"])
+            image = CompressedImage(data=data, **answer["image"])
+            return image, Thumbnails(*thumbnails) if thumbnails else None
         finally:
             if claimed:
                 self._release_pixels(claimed)
-            self._idle.put(worker)
+            self._idle.put(process)
 
 
-class _Worker:
-    """One codec process: started when first needed, and again after it was lost."""
+class _CodecProcess:
+    """One codec process, which is started again after it was lost."""
 
-    def __init__(self, settings: CompressionSettings) -> None:
-        self._argument = json.dumps(asdict(settings))
+    def __init__(self, arguments: tuple[str, ...]) -> None:
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
-        self._lock = threading.Lock()  # of starting against closing
+        self._is_ready = False
+        self._stopped = False
+        self._lock = threading.Lock()  # of starting against killing
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start it unless it runs, and do not wait until it is ready."""
         with self._lock:
-            if self._closed:
-                raise CodecError(ErrorCode.DECODER_CRASHED, "The work was stopped.")
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "imagi_pipeline.core.images.codec_process", self._argument],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-                env={**os.environ, **KEEP_FREED_MEMORY},
-                start_new_session=True,  # Ctrl-C is for the parent; the end of its input ends this one
-            )
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            self._outbox = Connection(os.dup(self._process.stdin.fileno()), readable=False)
-            self._inbox = Connection(os.dup(self._process.stdout.fileno()), writable=False)
-            self._process.stdin.close()
-            self._process.stdout.close()
+            if self._stopped:
+                raise _stopped()
+            if self._process is not None:
+                return
+            ours, theirs = socket.socketpair()
+            self._channel, self._buffer, self._is_ready = Channel(ours), SharedBuffer(), False
+            descriptor = self._buffer.descriptor
+            with theirs:
+                self._process = subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "imagi_pipeline.core.images.codec_process"),
+                        *(*self._arguments, str(descriptor)),
+                    ],
+                    stdin=theirs.fileno(),
+                    stdout=2,  # what a library prints
+                    pass_fds=(descriptor,),
+                    env={**_environment(), **KEEP_FREED_MEMORY},
+                    start_new_session=True,  # Ctrl-C is for the parent; the end of its input ends this one
+                )
 
     def send(self, source: bytes, thumbnail_side: int | None) -> None:
-        order = json.dumps({"thumbnail_side": thumbnail_side}).encode()
-        if self._process is None:
-            self._start()
+        order = {"length": len(source), "thumbnail_side": thumbnail_side}
+        self.start()
         try:
-            self._outbox.send_bytes(order)
-        except OSError:  # it died while idle: no image's fault
+            self._hand_over(source, order)
+        except (OSError, EOFError):  # it died while idle: no image's fault
             self._end()
-            self._start()
-            self._outbox.send_bytes(order)
-        try:
-            self._outbox.send_bytes(source)
-        except OSError:
-            raise self._crashed() from None
+            self.start()
+            try:
+                self._hand_over(source, order)
+            except (OSError, EOFError):
+                raise self._crashed() from None
+
+    def _hand_over(self, source: bytes, order: dict[str, Any]) -> None:
+        if not self._is_ready:
+            self._channel.receive(_SECONDS_TO_START)
+            self._is_ready = True
+        self._buffer.write([source])
+        self._channel.send(order)
 
     def go_on(self) -> None:
         try:
-            self._outbox.send_bytes(b"go")
+            self._channel.send({})
         except OSError:
             raise self._crashed() from None
 
     def receive(self, timeout: float) -> dict[str, Any]:
         try:
-            answered = self._inbox.poll(timeout)
-        except OSError:
-            raise self._crashed() from None
-        if not answered:
+            return self._channel.receive(timeout)
+        except TimeoutError:
             self._end()
             raise CodecError(
                 ErrorCode.DECODER_TIMEOUT, f"Decoding and encoding took more than {timeout:g} s."
-            )
-        answer: dict[str, Any] = json.loads(self.receive_bytes())
-        return answer
-
-    def receive_bytes(self) -> bytes:
-        try:
-            return self._inbox.recv_bytes()
-        except (EOFError, OSError):
+            ) from None
+        except (OSError, EOFError, ValueError):
             raise self._crashed() from None
+
+    def take(self, lengths: list[int]) -> list[bytes]:
+        """What the process left in the buffer."""
+        try:
+            parts = self._buffer.read(lengths)
+        except ValueError:
+            raise self._crashed() from None
+        self._buffer.trim()
+        return parts
 
     def _crashed(self) -> CodecError:
         status = self._end()
@@ -178,18 +242,31 @@ class _Worker:
             process, self._process = self._process, None
         if process is None:
             return 0
-        self._outbox.close()
-        self._inbox.close()
+        self._channel.close()
+        self._buffer.close()
         try:  # a process that crashed is about to be gone, and its status says why
             return process.wait(0.5)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
 
-    def close(self) -> None:
+    def kill(self) -> None:
+        """End it whatever it does, for good; who uses it learns that from its silence."""
         with self._lock:
-            self._closed = True
-            process = self._process
-        if process is not None:
-            process.kill()
-            process.wait()
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """Free what it took; nobody may use it any more."""
+        self._end()
+
+
+def _stopped() -> CodecError:
+    return CodecError(ErrorCode.DECODER_CRASHED, "The work was stopped.")
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith("PYTHON")
+    }

@@ -81,7 +81,8 @@ def decoding(source: SourceImage) -> AbstractContextManager[None]:
 
 
 @functools.cache
-def _load_codecs() -> None:
+def load_codecs() -> None:
+    """Import what decodes and encodes all formats; it is done once, with the first image at the latest."""
     # Asked for a format whose codec is not loaded, Pillow loads every codec it has.
     for plugin in _PLUGINS:
         importlib.import_module(f"PIL.{plugin}ImagePlugin")
@@ -89,7 +90,7 @@ def _load_codecs() -> None:
 
 def open_source(data: bytes) -> SourceImage:
     """The image behind its header. Raises CodecError that tells what the data are if not an image."""
-    _load_codecs()
+    load_codecs()
     try:
         image = Image.open(io.BytesIO(data), formats=SOURCE_FORMATS)
     except Image.DecompressionBombError as error:
