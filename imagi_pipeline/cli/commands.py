@@ -88,7 +88,7 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show what would be done with a CSV, without any network."""
-    from imagi_pipeline.core.csv.table import read_csv
+    from imagi_pipeline.core.csv.reading import read_csv
 
     with plain_errors(as_json):
         table = read_csv(file.read_bytes(), url_columns=tuple(url_column or ()), base_url=base_url)
@@ -313,7 +313,7 @@ def process_file(
 
     Raises ImagiError when the file or the storage cannot be used, OSError when a folder cannot be made.
     """
-    from imagi_pipeline.core.csv.table import read_request
+    from imagi_pipeline.core.csv.reading import read_request
     from imagi_pipeline.core.storage.manifests import RequestManifest
 
     store, request_id = _store(), str(uuid.uuid4())

@@ -3,7 +3,8 @@
     ImagiError                  base of all that this package raises on purpose
     ├── CsvError                the whole request cannot be done; the sender of the CSV must act
     │     empty_csv             not_a_csv             unreadable_text
-    │     unknown_column        no_image_references
+    │     unknown_column        no_image_references   too_many_problems
+    │     csv_too_large         csv_timeout           csv_reader_crashed
     ├── ImageError              one image cannot be done; the request goes on without it
     │   ├── ReferenceError_     what stands in the cell is no usable URL
     │   │     relative_url  unsupported_scheme  data_uri  bare_base64  credentials_in_url
@@ -37,6 +38,18 @@ class ErrorCode(Enum):
     NOT_A_CSV = ("not_a_csv", False, "Save the file as CSV (in a spreadsheet: Save as, CSV UTF-8).")
     UNREADABLE_TEXT = ("unreadable_text", False, "Save the file as CSV in UTF-8.")
     UNKNOWN_COLUMN = ("unknown_column", False, "Name a column that the header has.")
+    CSV_TOO_LARGE = (
+        "csv_too_large",
+        False,
+        "Split the file, remove what is no table, or raise the limits IMAGI_CSV_MAX_...",
+    )
+    CSV_TIMEOUT = ("csv_timeout", False, "Split the file, or raise IMAGI_CSV_TIMEOUT.")
+    CSV_READER_CRASHED = ("csv_reader_crashed", False, "Split the file, or raise IMAGI_CSV_MEMORY_BYTES.")
+    TOO_MANY_PROBLEMS = (
+        "too_many_problems",
+        False,
+        "Name the column that holds the image URLs, or give a base URL if they are relative.",
+    )
     NO_IMAGE_REFERENCES = (
         "no_image_references",
         False,

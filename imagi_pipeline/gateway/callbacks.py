@@ -35,7 +35,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict
 from standardwebhooks import Webhook
 
-from imagi_pipeline.core.csv.cell_urls import normalise
+from imagi_pipeline.core.csv.urls import normalise
 from imagi_pipeline.core.errors import FetchError
 from imagi_pipeline.core.http.fetching import Fetcher, PostAnswer
 from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED

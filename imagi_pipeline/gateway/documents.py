@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from imagi_pipeline.core.csv import table as csv_table
+from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.store import Store
@@ -207,7 +207,7 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
     )
 
 
-def inspection_document(file: str, table: csv_table.CsvTable) -> Inspection:
+def inspection_document(file: str, table: CsvTable) -> Inspection:
     """What was found in a CSV."""
     return Inspection(
         file=file,

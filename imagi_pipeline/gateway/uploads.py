@@ -20,8 +20,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message as AsgiMessage
 
-from imagi_pipeline.core.csv import cell_urls
-from imagi_pipeline.core.csv.table import CsvTable, read_request
+from imagi_pipeline.core.csv.reading import read_request
+from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.csv.urls import normalise
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, publish, status_without_run
 from imagi_pipeline.core.storage.manifests import RequestManifest, safe_file_name
 from imagi_pipeline.core.storage.store import Store
@@ -204,7 +205,7 @@ class Intake:
             message = f"This service makes no callbacks: {variable('webhook_secret')} is not set."
             raise ApiError(422, "no_callbacks", message, column="callback_url")
         if url:
-            cell_urls.normalise(url)
+            normalise(url)
 
     def _publish(self, request_id: str, options: Options, owner: str | None, data: bytes) -> str:
         if options.callback_url:  # before the request: an end without a callback would be a loss

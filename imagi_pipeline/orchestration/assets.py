@@ -12,7 +12,9 @@ import pandas as pd
 
 from imagi_pipeline.contract import ONLY_FAILED_TAG
 from imagi_pipeline.core import reports
-from imagi_pipeline.core.csv.table import CsvTable, enrich, read_request
+from imagi_pipeline.core.csv.enriching import enrich
+from imagi_pipeline.core.csv.reading import read_request
+from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import ImagiError, StorageError
 from imagi_pipeline.core.storage.image_lookup import image_urls

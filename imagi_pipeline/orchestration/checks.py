@@ -5,8 +5,8 @@ import time
 import dagster as dg
 
 from imagi_pipeline.core import reports
-from imagi_pipeline.core.csv.dialect import read_records
-from imagi_pipeline.core.csv.table import read_csv
+from imagi_pipeline.core.csv.dialect import open_csv
+from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.upkeep.checks import Level, check_landing
 from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, read_report, uploaded_csv
 from imagi_pipeline.orchestration.resources import ImagiResource
@@ -21,7 +21,7 @@ def has_the_rows_of_the_upload(
     manifest = store.read_manifest(request_id)
     assert manifest is not None
     before = read_csv(store.read_upload(request_id, manifest))
-    _, after = read_records(store.read(store.result(request_id, manifest.name)) or b"")
+    after = list(open_csv(store.read(store.result(request_id, manifest.name)) or b"").content.records())
     width = len(before.header)  # without the columns of an earlier run, which are replaced
     different = [
         number

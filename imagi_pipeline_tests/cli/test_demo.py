@@ -10,7 +10,7 @@ import requests
 from PIL import Image
 
 from imagi_pipeline.cli.demo import sample, sample_images
-from imagi_pipeline.core.csv.table import read_csv
+from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.http.fetching import Fetcher
 from imagi_pipeline.settings import Settings
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imagi_pipeline.core import reports
-from imagi_pipeline.core.csv.table import read_csv
+from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.storage.keys import image_key

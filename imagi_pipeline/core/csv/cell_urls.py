@@ -1,80 +1,71 @@
-"""Image URLs in the text of one cell: where each begins and ends, and how it is written when requested.
+"""Image URLs in the text of one cell: which kind of text it is, and where each URL begins and ends.
 
-Nothing here knows of tables, rows or columns; that is csv_table.py.
+Nothing here knows of tables, rows or columns. All functions take time in proportion to the text.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from itertools import pairwise
-from urllib.parse import quote, urljoin
+from typing import NamedTuple
 
-import idna
-
-from imagi_pipeline.core.errors import ErrorCode, UrlError
-
-MAX_URL_BYTES = 2048
-
-_MAX_HOST_LENGTH = 253
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-# Unicode white space and the zero-width characters that come along when a URL is copied from a web page.
-_BLANKS = (
-    " \t\r\n\v\f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000\u200b\u2060\ufeff"
+from imagi_pipeline.core.csv import markup
+from imagi_pipeline.core.csv.placeholders import is_no_part_of_a_url, is_placeholder
+from imagi_pipeline.core.csv.urls import (
+    BASE64,
+    BLANKS,
+    EXTENSION,
+    LOCAL_PATH,
+    MAX_URL_BYTES,
+    PLAIN_URL,
+    has_image_extension,
 )
-_PADDING = _BLANKS + ",;|\"'`<>"
+
+# What people type between URLs, and the quotes they put around them, of all languages.
+_LISTING = ",;|，；、｜"
+_QUOTES = "\"'`<>„“”«»‹›‘’‚「」『』《》"
+_PADDING = BLANKS + _LISTING + _QUOTES
 _OPENING_OF = {")": "(", "]": "[", "}": "{"}
 
-_EXTENSION = r"\.(?:apng|avif|bmp|gif|heic|heif|ico|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|png|svg|tga|tif|tiff|webp)"
-_HOST = r"(?:(?:[a-z][a-z0-9+.-]*:)?//[^/?#]*)?+"
-_IMAGE_IN_PATH = re.compile(rf"{_HOST}[^?#]*?{_EXTENSION}(?![a-z0-9])", re.IGNORECASE)
-_ENDS_AS_IMAGE = re.compile(rf"{_HOST}[^?#]*{_EXTENSION}[\"'`)\]}}>]*", re.IGNORECASE)
+_HOST = r"(?:(?:[a-z][a-z0-9+.-]*+:)?//[^/?#]*+)?+"
+_CLOSING = rf"[{_QUOTES})\]}}]*+"
+_ENDS_AS_IMAGE = re.compile(rf"{_HOST}[^?#]*{EXTENSION}{_CLOSING}", re.IGNORECASE)
+_REST_ENDS_AS_IMAGE = re.compile(rf"[^?#]*{EXTENSION}{_CLOSING}", re.IGNORECASE)
 _PAGE = re.compile(
-    r"https?://[^/?#]+/?|https?://[^/?#]+/[^?#]*\.(?:html?|php|aspx?|jsp)(?:[?#].*)?", re.IGNORECASE
+    r"https?://[^/?#]++/?|https?://[^/?#]++/[^?#]*\.(?:html?|php|aspx?|jsp)(?:[?#].*)?", re.IGNORECASE
 )
 
-# A URL that is already what it would be normalised to. A plain one holds no separator either.
-_ORIGIN = r"https?://(?=[^/]{1,63}/)(?:[a-z0-9]++(?:-+[a-z0-9]++)*+[.])+[a-z0-9]++(?:-+[a-z0-9]++)*+/"
-_PLAIN = r"[A-Za-z0-9._~!$&'()*+:@/?=\[\]-]*+"
-_CLEAN = r"[A-Za-z0-9._~!$&'()*+,:@/?=\[\]-]*+"
-_PLAIN_URL = re.compile(rf"{_ORIGIN}{_PLAIN}(?:%[0-9A-Fa-f]{{2}}{_PLAIN})*+")
-_CLEAN_URL = re.compile(rf"{_ORIGIN}{_CLEAN}(?:%[0-9A-Fa-f]{{2}}{_CLEAN})*+")
-_SEPARATORS = re.compile(r"[\s,;|]+")
-_SEPARATORS_KEPT = re.compile(r"([\s,;|]+)")
-_BETWEEN_URLS = re.compile(r"[\s,;|]+(?=https?://)")
+_SEPARATORS = re.compile(rf"[\s{_LISTING}]++")
+_SEPARATORS_KEPT = re.compile(rf"([\s{_LISTING}]++)")
+_BETWEEN_URLS = re.compile(r"(?<![\s,;|])[\s,;|]++(?=https?://)")
 _IMAGE_URL_WITH_COMMAS = re.compile(
-    rf"https?://(?:(?!{_EXTENSION},)[^\s;|\"'`<>()\[\]{{}}?#])+{_EXTENSION}", re.IGNORECASE
+    rf"https?://(?:(?!{EXTENSION}[,{_LISTING}])[^\s;|\"'`<>()\[\]{{}}?#\\])+{EXTENSION}", re.IGNORECASE
 )
-_LIST_SEPARATORS = re.compile(r"[,;|\t\r\n]+")
+_LIST_SEPARATORS = re.compile(rf"[{_LISTING}\t\r\n]+")
 _LINE_END = re.compile(r"[\r\n]")
+# What ends a URL whatever it looks like: markup between URLs.
+_HARD_BREAK = re.compile(r"<br\s*+/?\s*+>|\[/?(?:img|url)\]|&&++(?=\s*+(?:https?:)?//)", re.IGNORECASE)
+_LABEL = re.compile(r"(?:^|(?<=[;|\n])|(?<=, )|(?<=,))\s*+[^\W\d_][\w .-]{0,40}:(?=https?:[\\/]{2})")
+_ABOUT_A_URL = re.compile(r"\d++(?:\.\d++)?[wx]|!|(?:alt|title|desc|caption)", re.IGNORECASE)
 
 # Behind "(" only where something stands before it: .../filters:watermark(https://...)/a.jpg is one URL.
 _URL_START = re.compile(
-    r"(?:(?<![^\s,;|\"'`<>\[\]{}\u200b\u2060\ufeff])|(?<=^\()|(?<=[\s\]]\())"
-    r"(?:(?:[a-z][a-z0-9+.-]*:)?//(?!\s|$)|data:[\w.+/-]*(?:;[\w=.+-]+)*,[^\s,;|\"'<>]*)",
+    rf"(?:(?<![^\s{_LISTING}{_QUOTES}\[\]{{}}\u200b\u2060\ufeff])|(?<=^\()|(?<=[\s\]]\())"
+    r"(?:(?:[a-z][a-z0-9+.-]*+:)?//(?!\s|$)|https?:[\\/]{2}(?!\s|$)|www\.(?=[\w-]++\.)"
+    r"|data:[\w.+/-]*+(?:;[\w=.+-]++)*+,[^\s,;|\"'<>]*+)",
     re.IGNORECASE,
 )
-_ATTACHMENT = re.compile(r"\((https?://\S{1,2048}?)\)(?=\s*(?:,|$))", re.IGNORECASE)
-_PLACEHOLDER = re.compile(
-    r"n/?a|n\.a\.?|#n/a|[-–—]+|none|null|nil|nan|undefined|\(none\)|\(null\)", re.IGNORECASE
+_END_OF_URL = re.compile(r"[\"<>`“”„«»「」『』《》\r\n]")
+_ATTACHMENT = re.compile(
+    r"\((https?://[^\s()]++(?:\([^\s()]*+\)[^\s()]*+)*+)\)(?=\s*+(?:[,;]|$))", re.IGNORECASE
 )
-_BASE64 = re.compile(
-    r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{12,}|[A-Za-z0-9+/]{64}[A-Za-z0-9+/\s]{64,}={0,2}\s*"
-)
-
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
-_HOST_AND_PORT = re.compile(r"[a-z0-9.-]+:\d+(?:/|$)", re.IGNORECASE)
-_LOCAL_PATH = re.compile(r"[a-z]:[\\/]|\\\\", re.IGNORECASE)
-_URL_PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?", re.IGNORECASE)
-_HOST_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST_NAME = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?")
-_ESCAPED_AMPERSAND = re.compile(r"&(?:(?:amp|#0*38|#x0*26);)+|&(?=amp;)", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_TO_ENCODE = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?\[\]%-]+")
+_QUOTED_VALUE = re.compile(r"'((?:[^'\\]|\\.)*+)'(?!\s*+:)|\"((?:[^\"\\]|\\.)*+)\"(?!\s*+:)", re.DOTALL)
+_BEFORE_A_LABELLED_URL = re.compile(r"\W*+[\w.-]++(?:[ \t][\w.-]++){0,3}\s*+[:=|,;，；、(-]++[\s\"'`(\[]*+")
+_MOST_MISSES = 20  # items of one cell that are looked for in vain
+_SCHEME_OR_FOLDER = re.compile(r"[a-z][a-z0-9+.-]*+:[\\/]|\\\\|\.{0,2}/\S", re.IGNORECASE)
 
 
 class CellKind(Enum):
@@ -83,19 +74,16 @@ class CellKind(Enum):
     IMAGE_URL = auto()
     OTHER_URL = auto()
     PAGE_URL = auto()
+    MARKUP = auto()  # HTML tags of images, with no text beside them
     UNUSABLE = auto()  # meant as an image, but no http(s) URL: a relative path, data:, file://
     TEXT = auto()
 
 
-def is_plain_url(text: str) -> bool:
-    """Whether the text is one URL that `normalise` would not change: the quick way out for most cells."""
-    return _PLAIN_URL.fullmatch(text) is not None and len(text) <= MAX_URL_BYTES
+class _Listed(NamedTuple):
+    """What a list in a cell holds: what is meant as a URL, and the text beside it."""
 
-
-def is_placeholder(text: str) -> bool:
-    """Whether the text says that there is no image: blank, `N/A`, `-`, `none`, `null`."""
-    bare = text.strip(_BLANKS)
-    return not bare or _PLACEHOLDER.fullmatch(bare) is not None
+    items: list[str]
+    texts: list[str]
 
 
 def holds_url(text: str) -> bool:
@@ -103,83 +91,76 @@ def holds_url(text: str) -> bool:
     return _URL_START.search(text) is not None
 
 
-def has_image_extension(url: str) -> bool:
-    """Whether the path of a URL, or a relative path, names an image file."""
-    return _IMAGE_IN_PATH.match(url) is not None
-
-
 def is_url_without_end(text: str) -> bool:
     """Whether the text is the beginning of a URL whose path does not yet end in an image extension."""
     return _URL_START.match(text) is not None and _ENDS_AS_IMAGE.fullmatch(text) is None
 
 
+def lists_other_things(cell: str) -> bool:
+    """Whether the cell lists other things beside URLs."""
+    text = cell.strip(BLANKS)
+    if _is_clean_list(text) or _structured(text) is not None:
+        return False
+    return any(not is_placeholder(other) for other in _listed(text).texts)
+
+
 def classify(cell: str) -> CellKind:
     """What kind of value the cell holds, judged by its first item; prose with a URL in it is text."""
-    items = find_items(cell)
-    if not items or _is_prose(cell):
+    text = cell.strip(BLANKS)
+    if markup.html_images(text):
+        return CellKind.TEXT if markup.text_outside_tags(text) else CellKind.MARKUP
+    items = find_items(text)
+    if not items or _is_prose(text):
         return CellKind.TEXT
     first = items[0]
     if first.lower().startswith(("http://", "https://", "//")):
         if has_image_extension(first):
             return CellKind.IMAGE_URL
         return CellKind.PAGE_URL if _PAGE.fullmatch(first) else CellKind.OTHER_URL
-    if _URL_START.match(first) or _BASE64.fullmatch(first) or _LOCAL_PATH.match(first):
+    if _URL_START.match(first) or BASE64.fullmatch(first) or LOCAL_PATH.match(first):
         return CellKind.UNUSABLE
     return CellKind.UNUSABLE if _is_image_path(first) else CellKind.TEXT
 
 
 def find_items(cell: str) -> list[str]:
-    """What the cell lists, in order and as written: URLs, and whatever stands in the place of one.
+    """What the cell lists, in order and as written: URLs, and whatever is meant as one.
 
-    Understood are lists separated by comma, semicolon, `|`, white space or newlines, JSON arrays of
-    strings or of objects with `url` or `src`, and `name (url)` pairs. Blank and placeholder items are
-    left out. A separator inside a URL does not end it: a URL that has not reached an image extension
-    goes on until the next URL.
+    Understood are lists separated by comma, semicolon, `|`, white space, newlines, `<br>` or `&&`; JSON and
+    Python literals; `name (url)` and `name: url` pairs; HTML, Markdown and formulas that show images. Text
+    beside URLs is no item, nor is what says that there is no image. A cell without anything like a URL
+    is one item for each part of its list. A separator inside a URL does not end it: a URL that has not
+    reached an image extension goes on until the next URL.
     """
-    text = cell.strip(_BLANKS)
+    text = cell.strip(BLANKS)
     pieces = _SEPARATORS.split(text)
-    if all(map(_PLAIN_URL.fullmatch, pieces)):
+    if "&&" not in text and all(map(PLAIN_URL.fullmatch, pieces)):
         return pieces
     if is_placeholder(text):
         return []
-    if _BASE64.fullmatch(text):
+    if BASE64.fullmatch(text):
         return [text]
     pieces = _BETWEEN_URLS.split(text)
     if all(map(_IMAGE_URL_WITH_COMMAS.fullmatch, pieces)):
         return pieces
-    found = _json_items(text) if text[0] in "[{" else None
+    found = _structured(text)
     if found is None:
-        found = _attachments(text) or _listed_items(text)
+        listed = _listed(text)
+        found = listed.items or listed.texts
     return [item for item in found if not is_placeholder(item)]
 
 
-def normalise(item: str, folder: str | None = None) -> str:
-    """The URL to request for an item of a cell.
-
-    Scheme and host are lower case, the host is in IDNA form, characters that a URL cannot hold are
-    percent-encoded, `&amp;` is `&`, fragment and default port are gone. What is already encoded and
-    the order of the query stay as they are. `folder` is the URL of the folder that relative paths
-    are joined to.
-
-    Raises UrlError (relative_url, unsupported_scheme, data_uri, bare_base64, credentials_in_url,
-    url_too_long, invalid_url) when the item is no http or https URL.
-    """
-    if _CLEAN_URL.fullmatch(item) and len(item) <= MAX_URL_BYTES:
-        return item
-    text = _ESCAPED_AMPERSAND.sub("&", item.strip(_BLANKS).replace("\\/", "/"))
-    _refuse_embedded_image(text)
-    url = _normalised(_absolute(text, folder))
-    if len(url) > MAX_URL_BYTES:
-        raise UrlError(ErrorCode.URL_TOO_LONG, f"The URL has {len(url):,} bytes.")
-    return url
+def _is_clean_list(text: str) -> bool:
+    return all(map(PLAIN_URL.fullmatch, _SEPARATORS.split(text)))
 
 
-def _is_prose(cell: str) -> bool:
-    text = cell.lstrip(_PADDING + "([{")
-    if cell.lstrip().startswith(("<", "[", "{")):
-        return re.match(r"\s*<(?!https?:|//)", cell) is not None
-    start = _URL_START.search(text)
-    return start is not None and start.start() > 0 and not _attachments(cell)
+def _is_prose(text: str) -> bool:
+    if _structured(text) is not None:
+        return False
+    bare = text.lstrip(_PADDING + "([{")
+    start = _URL_START.search(bare)
+    if start is None or start.start() == 0:
+        return False
+    return _BEFORE_A_LABELLED_URL.fullmatch(bare, 0, start.start()) is None
 
 
 def _is_image_path(text: str) -> bool:
@@ -188,23 +169,57 @@ def _is_image_path(text: str) -> bool:
     )
 
 
-def _json_items(text: str) -> list[str] | None:
+def _is_meant_as_url(text: str) -> bool:
+    return (
+        _is_image_path(text)
+        or _SCHEME_OR_FOLDER.match(text) is not None
+        or _URL_START.match(text) is not None
+        or BASE64.fullmatch(text) is not None
+    )
+
+
+# --- markup and literals
+
+
+def _structured(text: str) -> list[str] | None:
+    """The items of a cell that is more than a list; None when it is none, or names no image."""
+    spans = markup.html_images(text) or markup.formula_images(text) or markup.markdown_images(text)
+    if spans:
+        return [text[start:end] for start, end in spans]
+    if text.startswith("="):
+        return [text]
+    if text.startswith(("[", "{")):
+        return _literal_items(text)
+    return _attachments(text) or None
+
+
+def _literal_items(text: str) -> list[str] | None:
     try:
-        return list(_json_strings(json.loads(text)))
+        return list(_json_items(json.loads(text)))
     except (ValueError, RecursionError):
-        return None
+        values = ((match[1] or match[2] or "").strip(BLANKS) for match in _QUOTED_VALUE.finditer(text))
+        return [value for value in values if _URL_START.match(value)] or None
 
 
-def _json_strings(value: object) -> Iterator[str]:
+def _json_items(value: object) -> Iterator[str]:
     if isinstance(value, list):
         for element in value:
-            yield from _json_strings(element)
-    elif isinstance(value, dict) and isinstance(url := value.get("url", value.get("src")), str):
-        yield url.strip(_BLANKS)
+            yield from _json_items(element)
+    elif isinstance(value, dict):
+        yield from _items_of_object(value)
     elif isinstance(value, str):
-        yield value.strip(_BLANKS)
+        yield value.strip(BLANKS)
     elif value:
         yield json.dumps(value, ensure_ascii=False)
+
+
+def _items_of_object(value: dict[str, object]) -> list[str]:
+    """The object's `url` or `src`; of others what is a URL in them, or else the whole object."""
+    url = value.get("url", value.get("src"))
+    if isinstance(url, str):
+        return [url.strip(BLANKS)]
+    items = [item for part in value.values() for item in _json_items(part) if _is_meant_as_url(item)]
+    return items or ([json.dumps(value, ensure_ascii=False)] if value else [])
 
 
 def _attachments(text: str) -> list[str]:
@@ -212,67 +227,78 @@ def _attachments(text: str) -> list[str]:
     if not text.endswith(")") or _URL_START.match(text):
         return []
     urls = _ATTACHMENT.findall(text)
-    return urls if not holds_url(_ATTACHMENT.sub("", text)) else []
+    return urls if urls and not holds_url(_ATTACHMENT.sub("", text)) else []
 
 
-def _listed_items(text: str) -> list[str]:
+# --- lists
+
+
+def _listed(text: str) -> _Listed:
+    text = _LABEL.sub("\n", _HARD_BREAK.sub("\n", text))
     starts = [match.start() for match in _URL_START.finditer(text)]
-    if not starts:
-        return _items_without_host(text)
-    items = _items_before_first_url(text[: starts[0]])
+    items: list[str] = []
+    texts: list[str] = []
+
+    def add(others: list[str]) -> None:
+        for other in others:
+            (items if _is_meant_as_url(other) else texts).append(other)
+
+    add(_parts(text[: starts[0]] if starts else text))
     for start, end in pairwise([*starts, len(text)]):
-        items += _items_from_url(text[start:end])
-    return items
+        url, rest = _url_and_rest(text[start:end])
+        items.append(url)
+        add(_parts(rest))
+    return _Listed(items, texts)
 
 
-def _items_before_first_url(text: str) -> list[str]:
-    is_list = text.rstrip(" \"'`<([{").endswith((",", ";", "|", "\t", "\n", "\r"))
-    return [item for item in _items_without_host(text) if is_list or _is_image_path(item)]
-
-
-def _items_from_url(chunk: str) -> list[str]:
-    """The URL at the start of the chunk, then what stands between it and the next URL."""
+def _url_and_rest(chunk: str) -> tuple[str, str]:
+    """The URL at the start of the chunk, and what stands between it and the next URL."""
     if chunk[:5].lower() == "data:":
-        return [_unwrapped(chunk)]
-    line_end = _LINE_END.search(chunk)
-    line, rest = (chunk[: line_end.start()], chunk[line_end.end() :]) if line_end else (chunk, "")
+        return _unwrapped(chunk), ""
+    end = _END_OF_URL.search(chunk)
+    line = chunk[: end.start()] if end else chunk
     length = _url_length(line)
-    return [_unwrapped(line[:length]), *_items_without_host(line[length:]), *_items_without_host(rest)]
+    return _unwrapped(line[:length]), chunk[length:]
 
 
 def _url_length(line: str) -> int:
     first, *others = _SEPARATORS_KEPT.split(line.rstrip(_PADDING))
     length = len(first)
+    ends_as_image = _ENDS_AS_IMAGE.fullmatch(first) is not None
+    has_query = "?" in first
+    is_query_of_image = has_query and _ENDS_AS_IMAGE.fullmatch(first.partition("?")[0]) is not None
     for separator, piece in zip(others[::2], others[1::2], strict=True):
         if length > MAX_URL_BYTES:
             return len(line)
-        if _ends_before(line[:length], piece):
+        if ends_as_image or _says_something_else(separator, piece):
+            break
+        piece_ends_as_image = _REST_ENDS_AS_IMAGE.fullmatch(piece) is not None
+        if is_query_of_image and piece_ends_as_image:
             break
         length += len(separator) + len(piece)
+        if "?" in piece and not has_query:
+            has_query = True
+            is_query_of_image = _REST_ENDS_AS_IMAGE.fullmatch(piece.partition("?")[0]) is not None
+        ends_as_image = not has_query and piece_ends_as_image
     return length
 
 
-def _ends_before(url: str, piece: str) -> bool:
-    if is_placeholder(piece.strip(_PADDING)):
+def _says_something_else(separator: str, piece: str) -> bool:
+    """Whether a piece behind a URL stands beside it, and does not continue it."""
+    if _ABOUT_A_URL.fullmatch(piece):
         return True
-    if _ENDS_AS_IMAGE.fullmatch(url):
-        return True
-    return "?" in url and _is_image_file(url) and _ENDS_AS_IMAGE.fullmatch(piece) is not None
+    return not separator.isspace() and is_no_part_of_a_url(piece.strip(_PADDING))
 
 
-def _is_image_file(url: str) -> bool:
-    return _ENDS_AS_IMAGE.fullmatch(url.partition("?")[0]) is not None
-
-
-def _items_without_host(text: str) -> list[str]:
-    items: list[str] = []
+def _parts(text: str) -> list[str]:
+    parts: list[str] = []
     if not text.strip(_PADDING):
-        return items
+        return parts
     for part in _LIST_SEPARATORS.split(text):
         words = part.split()
         all_images = len(words) > 1 and all(map(_ENDS_AS_IMAGE.fullmatch, words))
-        items += map(_unwrapped, words if all_images else [part])
-    return [item for item in items if item]
+        parts += map(_unwrapped, words if all_images else [part])
+    return [part for part in parts if part]
 
 
 def _unwrapped(item: str) -> str:
@@ -280,95 +306,50 @@ def _unwrapped(item: str) -> str:
     item = item.strip(_PADDING).lstrip(_PADDING + "([{")
     if len(item) > MAX_URL_BYTES:  # too long to be used in any case
         return item
-    while item and (opening := _OPENING_OF.get(item[-1])):
-        if item.count(item[-1]) <= item.count(opening):
-            break
-        item = item[:-1].rstrip(_PADDING)
-    return item
+    surplus = {mark: item.count(mark) - item.count(opening) for mark, opening in _OPENING_OF.items()}
+    end = len(item)
+    while end and (item[end - 1] in _PADDING or surplus.get(item[end - 1], 0) > 0):
+        if item[end - 1] in surplus:
+            surplus[item[end - 1]] -= 1
+        end -= 1
+    return item[:end]
 
 
-def _refuse_embedded_image(text: str) -> None:
-    if text[:5].lower() == "data:":
-        raise UrlError(ErrorCode.DATA_URI, "The cell holds an image itself, as a data: URL.")
-    if _BASE64.fullmatch(text):
-        raise UrlError(ErrorCode.BARE_BASE64, "The cell holds an image itself, in base64.")
+# --- new URLs in the place of old ones
 
 
-def _absolute(text: str, folder: str | None) -> str:
-    if _CONTROL.search(text):
-        raise UrlError(ErrorCode.INVALID_URL, "It holds a control character.")
-    if text.startswith("//"):
-        return ("http:" if folder and folder.startswith("http:") else "https:") + text
-    scheme = _SCHEME.match(text)
-    if scheme and scheme[1].lower() in _DEFAULT_PORTS:
-        return text
-    if _LOCAL_PATH.match(text):
-        raise UrlError(ErrorCode.UNSUPPORTED_SCHEME, "It is a path on somebody's computer.")
-    if scheme is None or _HOST_AND_PORT.match(text):
-        return _joined(text, folder)
-    raise UrlError(ErrorCode.UNSUPPORTED_SCHEME, f"The scheme {scheme[1]}: is not supported.")
+def replaced(cell: str, new: Mapping[int, str]) -> str:
+    """The cell with other URLs for some of its items, by their position in `find_items`, counted from 1.
+
+    An item that is not written in the cell as it was read (because of escapes in JSON) is left as it is.
+    """
+    parts: list[str] = []
+    done = 0
+    for position, (start, end) in enumerate(_spans(cell), start=1):
+        if position in new and start < end:
+            parts += [cell[done:start], new[position]]
+            done = end
+    return "".join([*parts, cell[done:]])
 
 
-def _joined(path: str, folder: str | None) -> str:
-    is_path = "/" in path or has_image_extension(path)
-    if not is_path and (folder is None or _SEPARATORS.search(path)):
-        raise UrlError(ErrorCode.INVALID_URL, "It is no URL.")
-    if folder is None or path.lower().startswith("www."):
-        raise UrlError(ErrorCode.RELATIVE_URL, "The URL does not begin with https://.")
-    try:
-        return urljoin(folder if folder.endswith("/") else folder + "/", path)
-    except ValueError as error:
-        raise UrlError(ErrorCode.INVALID_URL, f"It cannot be joined to {folder}.") from error
-
-
-def _normalised(url: str) -> str:
-    parts = _URL_PARTS.match(url)
-    if parts is None or not parts[2]:
-        raise UrlError(ErrorCode.INVALID_URL, "It has no host name.")
-    if "@" in parts[2]:
-        raise UrlError(ErrorCode.CREDENTIALS_IN_URL, "The URL holds a user name or password.")
-    scheme = parts[1].lower()
-    authority = _authority(parts[2], _DEFAULT_PORTS[scheme])
-    path, query = (_TO_ENCODE.sub(_percent_encoded, part or "") for part in parts.group(3, 4))
-    return f"{scheme}://{authority}{path or '/'}{query}"
-
-
-def _percent_encoded(match: re.Match[str]) -> str:
-    return quote(match[0], safe="")
-
-
-def _authority(text: str, default_port: int) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, ""
-    host = _host(host)
-    if not port:
-        return host
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise UrlError(ErrorCode.INVALID_URL, f"{port[:20]!r} is no port.")
-    return host if int(port) == default_port else f"{host}:{int(port)}"
-
-
-def _host(text: str) -> str:
-    if text.startswith("[") and text.endswith("]"):
-        return f"[{_ipv6_address(text[1:-1])}]"
-    if len(text) > _MAX_HOST_LENGTH:
-        raise UrlError(ErrorCode.INVALID_URL, "The host name is too long.")
-    host = text.lower() if text.isascii() else _idna(text)
-    if not _HOST_NAME.fullmatch(host):
-        raise UrlError(ErrorCode.INVALID_URL, f"{text!r} is no host name.")
-    return host
-
-
-def _ipv6_address(text: str) -> str:
-    try:
-        return str(ipaddress.IPv6Address(text))
-    except ValueError as error:
-        raise UrlError(ErrorCode.INVALID_URL, f"{text[:100]!r} is no IPv6 address.") from error
-
-
-def _idna(host: str) -> str:
-    try:
-        return idna.encode(host, uts46=True).decode("ascii").lower()
-    except idna.IDNAError as error:
-        raise UrlError(ErrorCode.INVALID_URL, f"{host!r} is no host name.") from error
+def _spans(cell: str) -> list[tuple[int, int]]:
+    """Where each item of the cell stands; an empty span for one that is not found."""
+    before = len(cell) - len(cell.lstrip(BLANKS))
+    text = cell.strip(BLANKS)
+    spans = markup.html_images(text) or markup.formula_images(text) or markup.markdown_images(text)
+    if spans:
+        kept = (span for span in spans if not is_placeholder(text[span[0] : span[1]]))
+        return [(before + start, before + end) for start, end in kept]
+    found: list[tuple[int, int]] = []
+    position, misses = before, 0
+    for item in find_items(cell):
+        for written in (item, item.replace("/", "\\/")):
+            start = cell.find(written, position) if misses < _MOST_MISSES else -1
+            if start >= 0:
+                position = start + len(written)
+                found.append((start, position))
+                break
+        else:
+            misses += 1
+            found.append((0, 0))
+    return found

@@ -14,7 +14,7 @@ from pathlib import Path
 from upath import UPath
 
 from imagi_pipeline.core import reports
-from imagi_pipeline.core.csv.table import read_request
+from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.storage.keys import folder_of, image_key, is_image_key, is_request_id
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, unfinished_publications

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagi_pipeline.core.csv.table import CsvTable, enrich, read_csv
+from imagi_pipeline.core.csv.enriching import enrich
+from imagi_pipeline.core.csv.reading import read_csv
+from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.errors import CsvError
 
 ONE = "https://a.com/1.jpg"

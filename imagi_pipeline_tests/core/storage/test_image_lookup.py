@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from imagi_pipeline.core import reports
-from imagi_pipeline.core.csv.table import read_csv
+from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.engine import compress_images
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.image_lookup import image_urls

@@ -1,0 +1,229 @@
+"""table and results -> enriched CSV, written as the CSV came: what was there stays."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
+from imagi_pipeline.core.csv import cell_urls
+from imagi_pipeline.core.csv.dialect import is_blank
+from imagi_pipeline.core.csv.encoding import Encoding
+from imagi_pipeline.core.csv.header import own_columns
+from imagi_pipeline.core.csv.records import Quoting, without_line_end
+from imagi_pipeline.core.csv.table import CsvProblem, CsvTable, ImageReference
+from imagi_pipeline.core.csv.urls import MAX_URL_BYTES
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, no_formula, printable
+
+Entry = ImageReference | CsvProblem
+"""What a row has a place for in the column of output URLs."""
+
+_ROWS_IN_A_PIECE = 1000
+_QUOTE_OR_ESCAPED = re.compile(r'\\.|"', re.DOTALL)
+
+
+def enrich(
+    table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str], *, in_place: bool = False
+) -> bytes:
+    """The CSV with the URLs of the compressed images, in the encoding and dialect it came in.
+
+    By image URL, `outputs` has the URL of the compressed image and `errors` a one-line message. Two columns
+    are added, or replaced when the CSV ends with them from an earlier run: the compressed images' URLs,
+    joined by commas, with an empty place for each that is missing; and one line per image that is missing
+    or of which only an earlier copy is there. A code page that cannot carry the result becomes UTF-8 with
+    byte order mark, which Excel recognises.
+
+    With `in_place` no column is added: the URLs stand where those of the source images stood, and an image
+    without a compressed copy keeps its URL.
+    """
+    return b"".join(enriched_pieces(table, outputs, errors, in_place=in_place))
+
+
+def enriched_pieces(
+    table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str], *, in_place: bool = False
+) -> Iterator[bytes]:
+    """The bytes of `enrich` in pieces of some rows, to be written one after the other."""
+    encoding = _encoding(table, outputs, errors)
+    yield encoding.byte_order_mark
+    lines = _Replaced(table, outputs).lines() if in_place else _Extended(table, outputs, errors).lines()
+    piece: list[str] = []
+    for line in lines:
+        piece.append(line)
+        if len(piece) == _ROWS_IN_A_PIECE:
+            yield encoding.encode("".join(piece))
+            piece.clear()
+    yield encoding.encode("".join(piece))
+
+
+def _encoding(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> Encoding:
+    """The encoding of the upload, if it can carry what is added."""
+    encoding = table.dialect.encoding
+    if encoding.name.startswith("utf"):
+        return encoding
+    problems = (text for problem in table.problems for text in (problem.value, problem.message))
+    try:
+        for text in chain(outputs.values(), errors.values(), problems):
+            encoding.encode(text)
+    except UnicodeEncodeError:
+        return Encoding("utf-8", codecs.BOM_UTF8)
+    return encoding
+
+
+class _Lines:
+    """The lines of an enriched CSV."""
+
+    def __init__(self, table: CsvTable, outputs: Mapping[str, str]) -> None:
+        self._table = table
+        self._outputs = outputs
+        self._delimiter = table.delimiter
+        self._quoting = table.dialect.quoting
+        self._special = re.compile(f'["\\r\\n{re.escape(table.delimiter)}]')
+        self._escaped = re.compile(f"[\\\\\\r\\n{re.escape(table.delimiter)}]")
+
+    def lines(self) -> Iterator[str]:
+        """Each record with its line end."""
+        entries = _EntriesByRow(self._table)
+        header_row = self._table.first_data_row - 1 if self._table.has_header else 0
+        for number, (source, row) in enumerate(self._table.content.records_with_source(), start=1):
+            content, end = without_line_end(source)
+            if number == header_row:
+                content = self.header(content, row)
+            elif number >= self._table.first_data_row and (len(row) > 1 or not is_blank(row)):
+                content = self.record(content, row, entries.of(number))
+            yield content + (end or self._table.dialect.newline)
+
+    def header(self, content: str, row: list[str]) -> str:
+        """The header of the table."""
+        raise NotImplementedError
+
+    def record(self, content: str, row: list[str], entries: list[Entry]) -> str:
+        """One record behind the header, without its line end."""
+        raise NotImplementedError
+
+    def _written(self, value: str) -> str:
+        """A value as a cell of the dialect."""
+        if self._quoting is Quoting.ESCAPED:
+            return self._escaped.sub(lambda match: "\\" + match[0], value)
+        if not self._special.search(value):
+            return value
+        if self._quoting is Quoting.BACKSLASH:
+            if value.endswith("\\"):
+                value += " "
+            value = _QUOTE_OR_ESCAPED.sub(lambda m: '""' if m[0] == '"' else m[0], value)
+        else:
+            value = value.replace('"', '""')
+        return f'"{value}"'
+
+    def _joined(self, values: Iterable[str]) -> str:
+        return self._delimiter.join(map(self._written, values))
+
+
+class _Extended(_Lines):
+    """With two columns behind the others."""
+
+    def __init__(self, table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> None:
+        super().__init__(table, outputs)
+        self._errors = errors
+        self._width = len(table.header)
+
+    def header(self, content: str, row: list[str]) -> str:
+        names = own_columns(row[: self._width])
+        return self._padded(content, row) + self._delimiter + self._joined(names)
+
+    def record(self, content: str, row: list[str], entries: list[Entry]) -> str:
+        results = self._results(entries)
+        return self._padded(content, row) + self._delimiter + self._joined(results)
+
+    def _padded(self, content: str, row: list[str]) -> str:
+        """The record as it came, filled up to the width of the table."""
+        width = self._width
+        if not self._table.content.is_well_formed(content):
+            content = self._joined(row[:width])  # lest its quotes swallow what is added
+        elif len(row) > width:
+            content = content[: self._table.content.cells(content)[width - 1].end]
+        return content + self._delimiter * (width - len(row))
+
+    def _results(self, entries: list[Entry]) -> tuple[str, str]:
+        """The values of the two columns for one row."""
+        urls: list[str] = []
+        lines: list[str] = []
+        in_column = Counter(entry.column for entry in entries)
+        for entry in entries:
+            output = "" if isinstance(entry, CsvProblem) else self._outputs.get(entry.url, "")
+            urls.append(output)
+            if not output or (isinstance(entry, ImageReference) and entry.url in self._errors):
+                lines.append(_error_line(entry, self._errors, several=in_column[entry.column] > 1))
+        return no_formula(",".join(urls)), no_formula("\n".join(lines))
+
+
+class _Replaced(_Lines):
+    """With the URLs of the compressed images in the place of those of the source images."""
+
+    def __init__(self, table: CsvTable, outputs: Mapping[str, str]) -> None:
+        super().__init__(table, outputs)
+        self._index = {name: index for index, name in enumerate(table.header)}
+
+    def header(self, content: str, row: list[str]) -> str:  # noqa: ARG002 - no column is added
+        return content
+
+    def record(self, content: str, row: list[str], entries: list[Entry]) -> str:
+        changed = self._changed(row, entries)
+        if not changed:
+            return content
+        if not self._table.content.is_well_formed(content):
+            return self._joined(changed.get(index, value) for index, value in enumerate(row))
+        parts: list[str] = []
+        position = 0
+        for index, cell in enumerate(self._table.content.cells(content)):
+            if index in changed:
+                parts += [content[position : cell.start], self._written(changed[index])]
+                position = cell.end
+        return "".join([*parts, content[position:]])
+
+    def _changed(self, row: list[str], entries: list[Entry]) -> dict[int, str]:
+        """The new values of the cells that change, by the index of their column."""
+        new_urls: dict[int, dict[int, str]] = {}
+        for entry in entries:
+            if isinstance(entry, ImageReference) and (output := self._outputs.get(entry.url)):
+                new_urls.setdefault(self._index[entry.column], {})[entry.position] = output
+        return {index: cell_urls.replaced(row[index], found) for index, found in new_urls.items()}
+
+
+class _EntriesByRow:
+    """References and problems of each row, asked for in the order of the rows."""
+
+    def __init__(self, table: CsvTable) -> None:
+        self._references = table.references
+        self._problems = table.problems
+        self._order = {name: index for index, name in enumerate(table.header)}
+        self._next_reference = 0
+        self._next_problem = 0
+
+    def of(self, row: int) -> list[Entry]:
+        """Those of one row, in the order of column and position."""
+        references, self._next_reference = _of_row(self._references, self._next_reference, row)
+        problems, self._next_problem = _of_row(self._problems, self._next_problem, row)
+        if not problems:
+            return references
+        return sorted(references + problems, key=lambda entry: (self._order[entry.column], entry.position))
+
+
+def _of_row(
+    entries: list[Entry] | list[ImageReference] | list[CsvProblem], start: int, row: int
+) -> tuple[list[Entry], int]:
+    end = start
+    while end < len(entries) and entries[end].row == row:
+        end += 1
+    return list(entries[start:end]), end
+
+
+def _error_line(entry: Entry, errors: Mapping[str, str], several: bool) -> str:
+    if isinstance(entry, CsvProblem):
+        value, message = entry.value, entry.message
+    else:
+        value, message = entry.url, errors.get(entry.url, "The image was not processed.")
+    column = printable(entry.column)
+    place = f"{column}, position {entry.position}" if several else column
+    return f"{place}: {printable(value, MAX_URL_BYTES)}: {printable(message, LONGEST_MESSAGE)}"
