@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import ENV_PREFIX
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.running_service import WEBHOOK_SECRET, Service, running_service
+from imagi_pipeline_tests.storages import EMBEDDED, POSTGRES, PostgresServer, furnish, postgres_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,3 +51,20 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "storage")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    # In no folder of pytest: the server may have another user.
+    folder = tempfile.TemporaryDirectory(prefix="imagi-postgres-")
+    with folder as name, postgres_server(Path(name)) as server:
+        yield server
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest) -> str:
+    """The storage of the test's DAGSTER_HOME: see `storages.ON_EVERY_STORAGE`."""
+    kind = str(getattr(request, "param", EMBEDDED))
+    url = request.getfixturevalue("postgres").new_database() if kind == POSTGRES else None
+    furnish(Path(os.environ["DAGSTER_HOME"]), kind, url)
+    return kind

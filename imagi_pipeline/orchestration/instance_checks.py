@@ -52,6 +52,7 @@ def check_home(home: Path) -> list[Finding]:
 @contextmanager
 def existing_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     """The instance of a home as it is; raises whatever Dagster raises over a bad dagster.yaml."""
+    os.environ["DAGSTER_HOME"] = str(home)  # our storage in dagster.yaml is where this says
     with dg.DagsterInstance.from_config(str(home)) as instance:
         yield instance
 

@@ -74,6 +74,6 @@ class Installation:
 
 
 @pytest.fixture
-def installation(store: Store) -> Iterator[Installation]:
+def installation(store: Store, storage: str) -> Iterator[Installation]:
     with open_instance() as instance:
         yield Installation(instance, store)

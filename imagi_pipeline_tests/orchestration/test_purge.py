@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +17,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.storage.event_log import SqlEventLogStorage
 
 from imagi_pipeline.contract import CREATED_TAG
 from imagi_pipeline.core.storage.keys import image_key
@@ -45,6 +45,7 @@ from imagi_pipeline.orchestration.purge import (
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.records import image_record
+from imagi_pipeline_tests.storages import ON_EVERY_STORAGE
 
 DAY = 24 * 3600.0
 RETENTION = 30.0
@@ -94,20 +95,21 @@ def history(installation: Installation) -> dict[str, Any]:
     }
 
 
-def index_rows(installation: Installation, table: str, where: str = "1") -> int:
-    index = Path(installation.instance.root_directory) / "history" / "runs" / "index.db"
-    with closing(sqlite3.connect(index)) as connection:
-        return int(connection.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0])
+def index_rows(installation: Installation, table: str, where: str = "true") -> int:
+    log = installation.instance.event_log_storage
+    assert isinstance(log, SqlEventLogStorage)
+    with log.index_connection() as connection:
+        return int(connection.execute(sa.text(f"SELECT count(*) FROM {table} WHERE {where}")).scalar_one())
 
 
+@ON_EVERY_STORAGE
 def test_an_expired_request_goes_with_its_files_images_runs_events_and_partitions(
     installation: Installation, image_host: ImageHost
 ) -> None:
     urls = [*image_host.add("a.jpg", "b.jpg"), f"{image_host.base}/gone.jpg"]
     request_id = hand_in(installation, urls, days_ago=40)
     (run,) = runs_of(installation, request_id)
-    shard = Path(installation.instance.root_directory) / "history" / "runs" / f"{run.run_id}.db"
-    assert shard.exists()
+    assert installation.instance.all_logs(run.run_id)
     purged = purge_it(installation)
 
     assert purged.requests == [request_id]
@@ -117,11 +119,12 @@ def test_an_expired_request_goes_with_its_files_images_runs_events_and_partition
     assert purged.bytes > 1000
     assert files(installation.store) == set()
     assert history(installation) == {"runs": set(), "requests": set(), "images": set(), "events": []}
-    assert not shard.exists()
+    assert not list(Path(installation.instance.root_directory).rglob(f"{run.run_id}*"))
     for table in ("event_logs", "asset_event_tags", "asset_check_executions", "dynamic_partitions"):
         assert index_rows(installation, table) == 0
 
 
+@ON_EVERY_STORAGE
 def test_what_a_living_request_shares_keeps_its_file_and_its_very_event(
     installation: Installation, image_host: ImageHost
 ) -> None:
@@ -154,6 +157,7 @@ def is_of(event: dg.EventLogEntry, url: str) -> bool:
     return event.get_dagster_event().partition == image_key(url)
 
 
+@ON_EVERY_STORAGE
 def test_of_the_events_of_a_shared_image_only_the_newest_is_kept(
     installation: Installation, image_host: ImageHost
 ) -> None:
@@ -176,6 +180,7 @@ def test_of_the_events_of_a_shared_image_only_the_newest_is_kept(
     assert newest not in history(installation)["events"]
 
 
+@ON_EVERY_STORAGE
 def test_an_event_that_outlived_its_run_goes_once_a_newer_one_replaces_it(
     installation: Installation, image_host: ImageHost
 ) -> None:
@@ -204,6 +209,7 @@ def test_runs_of_other_projects_on_the_instance_stay(installation: Installation)
     assert installation.instance.has_run(other)
 
 
+@ON_EVERY_STORAGE
 def test_old_image_backfills_go_and_leave_the_events_of_living_images(
     installation: Installation, image_host: ImageHost
 ) -> None:
@@ -516,6 +522,7 @@ def test_a_purge_that_was_killed_is_finished_by_the_next(
         assert len(known["events"]) == 2
 
 
+@ON_EVERY_STORAGE
 def test_old_backfills_are_forgotten_and_young_and_unfinished_ones_are_not(
     installation: Installation,
 ) -> None:
@@ -528,6 +535,7 @@ def test_old_backfills_are_forgotten_and_young_and_unfinished_ones_are_not(
     assert installation.instance.get_backfill("under-way")
 
 
+@ON_EVERY_STORAGE
 def test_the_ui_does_not_count_partitions_that_are_gone(
     installation: Installation, image_host: ImageHost
 ) -> None:

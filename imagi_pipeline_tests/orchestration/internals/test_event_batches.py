@@ -1,19 +1,19 @@
 """What a batch leaves in the event log, compared with what Dagster itself writes there."""
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.event_log import InMemoryEventLogStorage
+from dagster._core.storage.event_log import InMemoryEventLogStorage, SqlEventLogStorage
 from dagster._serdes import ConfigurableClassData
 
 from imagi_pipeline.orchestration.internals.event_batches import report_materializations
+from imagi_pipeline_tests.storages import ON_EVERY_STORAGE
 
 IMAGE = dg.AssetKey(["shop", "compressed_image"])
 IMAGES = dg.DynamicPartitionsDefinition(name="images")
@@ -54,16 +54,20 @@ MATERIALIZATIONS = [
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with persistent_instance(tmp_path / "home") as instance:
+def instance(storage: str) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("images", KEYS)
         yield instance
 
 
-def persistent_instance(folder: Path) -> dg.DagsterInstance:
-    folder.mkdir()
-    instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder)))
-    instance.add_dynamic_partitions("images", KEYS)
-    return instance
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance as Dagster makes it by itself."""
+    home = tmp_path / "plain"
+    home.mkdir()
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+        instance.add_dynamic_partitions("images", KEYS)
+        yield instance
 
 
 def run_step(
@@ -125,35 +129,43 @@ def report_from_asset(instance: dg.DagsterInstance, report: Reporter) -> str:
 
 REPORTED_EVENTS = """
     SELECT event, dagster_event_type, step_key, asset_key, partition FROM event_logs
-    WHERE dagster_event_type = 'ASSET_MATERIALIZATION'
+    WHERE dagster_event_type = 'ASSET_MATERIALIZATION' AND run_id = :run_id
     AND asset_key != '["compression_report"]' ORDER BY id
 """
 EVENT_TAGS = """
-    SELECT tags.asset_key, tags.key, tags.value, tags.event_timestamp = event_logs.timestamp
+    SELECT tags.asset_key, tags.key, tags.value, tags.event_timestamp = event_logs.timestamp AS is_of_event
     FROM asset_event_tags AS tags JOIN event_logs ON event_logs.id = tags.event_id
-    WHERE tags.asset_key != '["compression_report"]' ORDER BY tags.id
+    WHERE event_logs.run_id = :run_id AND tags.asset_key != '["compression_report"]' ORDER BY tags.id
 """
-ASSET_ROWS = "SELECT * FROM asset_keys WHERE asset_key != '[\"compression_report\"]' ORDER BY id"
+ASSET_ROWS = """
+    SELECT * FROM asset_keys WHERE last_run_id = :run_id AND asset_key != '["compression_report"]'
+    ORDER BY asset_key
+"""
 # They name a moment or a run, so no two runs agree on them.
 INCOMPARABLE = {"id", "timestamp", "last_materialization_timestamp", "create_timestamp"}
 
 
 def stored(instance: dg.DagsterInstance, run_id: str) -> dict[str, list[dict[str, Any]]]:
-    """Everything that the reported events left in both shards, without moments, ids and run ids."""
-    shards = Path(instance.root_directory) / "history" / "runs"
-    run_shard, index_shard = shards / f"{run_id}.db", shards / "index.db"
-    return {
-        "run": rows(run_shard, REPORTED_EVENTS, run_id),
-        "index": rows(index_shard, REPORTED_EVENTS, run_id),
-        "tags": rows(index_shard, EVENT_TAGS, run_id),
-        "assets": rows(index_shard, ASSET_ROWS, run_id),
-    }
+    """Everything that the reported events of a run left, without moments, ids and run ids.
+
+    In Dagster's own storage the log of a run and the index are two files, elsewhere they are one.
+    """
+    log = instance.event_log_storage
+    assert isinstance(log, SqlEventLogStorage)
+    with log.run_connection(run_id) as connection:
+        in_run = rows(connection, REPORTED_EVENTS, run_id)
+    with log.index_connection() as connection:
+        return {
+            "run": in_run,
+            "index": rows(connection, REPORTED_EVENTS, run_id),
+            "tags": rows(connection, EVENT_TAGS, run_id),
+            "assets": rows(connection, ASSET_ROWS, run_id),
+        }
 
 
-def rows(database: Path, query: str, run_id: str) -> list[dict[str, Any]]:
-    with closing(sqlite3.connect(database)) as connection:
-        connection.row_factory = sqlite3.Row
-        return [comparable(dict(row), run_id) for row in connection.execute(query)]
+def rows(connection: sa.Connection, query: str, run_id: str) -> list[dict[str, Any]]:
+    found = connection.execute(sa.text(query), {"run_id": run_id}).mappings()
+    return [comparable(dict(row), run_id) for row in found]
 
 
 def comparable(value: Any, run_id: str) -> Any:
@@ -170,22 +182,22 @@ def comparable(value: Any, run_id: str) -> Any:
     return "the run" if value == run_id else value
 
 
+@ON_EVERY_STORAGE
 @pytest.mark.parametrize("report_from", [report_from_op, report_from_mapped_op, report_from_asset])
 def test_a_batch_stores_exactly_what_log_event_stores(
-    tmp_path: Path, report_from: Callable[[dg.DagsterInstance, Reporter], str]
+    plain: dg.DagsterInstance,
+    instance: dg.DagsterInstance,
+    report_from: Callable[[dg.DagsterInstance, Reporter], str],
 ) -> None:
-    with (
-        persistent_instance(tmp_path / "dagster") as by_dagster,
-        persistent_instance(tmp_path / "batch") as by_batch,
-    ):
-        expected = stored(by_dagster, report_from(by_dagster, report_one_by_one))
-        assert stored(by_batch, report_from(by_batch, report_materializations)) == expected
+    expected = stored(plain, report_from(plain, report_one_by_one))
+    assert stored(instance, report_from(instance, report_materializations)) == expected
     assert len(expected["run"]) >= len(MATERIALIZATIONS)
     assert expected["run"] == expected["index"]
     assert expected["tags"]
     assert len(expected["assets"]) == 3
 
 
+@ON_EVERY_STORAGE
 def test_the_asset_row_names_the_newest_event_of_its_asset(instance: dg.DagsterInstance) -> None:
     report_from_op(instance, report_materializations)
     newest = instance.fetch_materializations(IMAGE, limit=1).records[0]
@@ -195,8 +207,10 @@ def test_the_asset_row_names_the_newest_event_of_its_asset(instance: dg.DagsterI
     assert newest.event_log_entry.message == "Compressed again."
 
 
+@pytest.mark.parametrize("report", [report_one_by_one, report_materializations])
+@ON_EVERY_STORAGE
 def test_dagster_answers_every_question_about_partitions_as_after_log_event(
-    tmp_path: Path,
+    plain: dg.DagsterInstance, instance: dg.DagsterInstance, report: Reporter
 ) -> None:
     def answers(instance: dg.DagsterInstance, report: Reporter) -> dict[str, Any]:
         run_step(instance, lambda context: report(context, [image(key) for key in KEYS[:2]]))
@@ -206,25 +220,22 @@ def test_dagster_answers_every_question_about_partitions_as_after_log_event(
             dg.AssetRecordsFilter(asset_key=IMAGE, asset_partitions=KEYS[:1]), limit=1
         ).records[0]
         assert newest_of_first.asset_materialization is not None
+        newest_ids = instance.event_log_storage.get_latest_storage_id_by_partition(
+            IMAGE, dg.DagsterEventType.ASSET_MATERIALIZATION
+        )
         return {
             "materialized": instance.get_materialized_partitions(IMAGE),
             "history": [record.asset_materialization for record in history],
             "newest_of_first": newest_of_first.asset_materialization.tags,
-            "newest_ids": instance.event_log_storage.get_latest_storage_id_by_partition(
-                IMAGE, dg.DagsterEventType.ASSET_MATERIALIZATION
-            ),
+            "oldest_first": sorted(newest_ids, key=lambda key: newest_ids[key]),
             "newest_tags": instance.event_log_storage.get_latest_tags_by_partition(
                 IMAGE, dg.DagsterEventType.ASSET_MATERIALIZATION, ["dagster/data_version"]
             ),
             "statuses": statuses,
         }
 
-    with (
-        persistent_instance(tmp_path / "dagster") as by_dagster,
-        persistent_instance(tmp_path / "batch") as by_batch,
-    ):
-        expected = answers(by_dagster, report_one_by_one)
-        assert answers(by_batch, report_materializations) == expected
+    expected = answers(plain, report_one_by_one)
+    assert answers(instance, report) == expected
     assert expected["materialized"] == set(KEYS[:2])
     assert [str(status) for status in expected["statuses"].values()] == [
         "AssetPartitionStatus.MATERIALIZED",
@@ -266,6 +277,7 @@ def test_an_empty_batch_writes_nothing(instance: dg.DagsterInstance) -> None:
     assert instance.fetch_materializations(IMAGE, limit=1).records == []
 
 
+@ON_EVERY_STORAGE
 def test_a_second_batch_continues_the_history_of_the_first(instance: dg.DagsterInstance) -> None:
     def two_batches(context: dg.OpExecutionContext) -> None:
         report_materializations(context, [image(KEYS[0]), image(KEYS[1])])
@@ -279,6 +291,7 @@ def test_a_second_batch_continues_the_history_of_the_first(instance: dg.DagsterI
     assert [entry.get_dagster_event().partition for entry in run_log] == in_order
 
 
+@ON_EVERY_STORAGE
 def test_a_batch_of_a_thousand_arrives_whole_and_in_order(instance: dg.DagsterInstance) -> None:
     keys = [f"image-{number:04}" for number in range(1000)]
     run_step(
