@@ -31,10 +31,12 @@ from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import DynamicPartitionsTable
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
+from sqlalchemy.dialects import sqlite
 
 from imagi_pipeline.orchestration.internals.event_watch import EventWatch
 from imagi_pipeline.orchestration.internals.kept_connections import SECONDS_TO_WAIT_FOR_A_LOCK, sqlite_engine
@@ -47,6 +49,7 @@ EVENTS, RUNS, SCHEDULES = "event_log", "runs", "schedules"
 _PAGES_GIVEN_BACK_AT_ONCE = 1_000  # other processes write between two portions
 
 _INSERT_EVENT = SqlEventLogStorageTable.insert()
+_ADD_PARTITION = sqlite.insert(DynamicPartitionsTable).on_conflict_do_nothing()
 _INSERT_EVENTS = _INSERT_EVENT.returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
 
 
@@ -183,6 +186,13 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
             assert key is not None
             return [key[0]]
         return connection.execute(_INSERT_EVENTS, rows).scalars().all()
+
+    def add_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
+        """Add what is not there yet. Dagster's way fails when two processes add the same one at once."""
+        rows = [{"partitions_def_name": partitions_def_name, "partition": key} for key in partition_keys]
+        if rows:
+            with self._connect() as connection:
+                connection.execute(_ADD_PARTITION, rows)
 
     def watch(self, run_id: str, cursor: str | None, callback: EventHandlerFn) -> None:
         """Call back for each event of a run after the cursor, as it is stored by any process."""

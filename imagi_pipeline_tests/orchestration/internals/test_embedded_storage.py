@@ -66,12 +66,31 @@ with dg.DagsterInstance.get() as instance:
 @pytest.mark.usefixtures("storage")  # the home has a dagster.yaml, and nothing else
 def test_processes_that_start_at_once_on_an_empty_home_make_one_whole_storage() -> None:
     processes = [python(OPEN_AND_REPORT) for _ in range(4)]
-    for process in processes:
-        _, error = process.communicate(timeout=120)
-        assert process.returncode == 0, error
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
     with open_instance() as instance:
         assert materializations(instance) == 4
         assert set(instance.get_dynamic_partitions("images")) == {"0", "1", "2", "3", "4"}
+
+
+def test_two_that_add_the_same_partitions_at_once_both_succeed(instance: dg.DagsterInstance) -> None:
+    keys = [str(number) for number in range(200)]
+    failed: list[BaseException] = []
+
+    def add() -> None:
+        try:
+            for key in keys:
+                instance.add_dynamic_partitions("images", [key])
+        except sa.exc.DatabaseError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert instance.get_dynamic_partitions("images") == keys
 
 
 def test_what_a_process_that_was_killed_left_half_made_is_made_anew(tmp_path: Path) -> None:
