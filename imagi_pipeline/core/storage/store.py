@@ -21,9 +21,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,12 @@ from upath import UPath
 
 from imagi_pipeline.core.errors import ErrorCode, StorageError
 from imagi_pipeline.core.storage.keys import folder_of, is_request_id
+from imagi_pipeline.core.storage.local_files import TEMPORARY, read_whole, write_whole
 from imagi_pipeline.core.storage.manifests import MANIFEST, RequestManifest
 from imagi_pipeline.core.storage.records import ImageRecord
 
-_TEMPORARY = ".tmp"
 _RECORD = ".json"
+_FIELDS_OF_A_RECORD = [field.name for field in fields(ImageRecord)]
 _WORDS_FOR_CHANGED = ("mtime", "LastModified", "last_modified", "updated", "created")
 
 
@@ -73,7 +73,7 @@ class StoredFile:
     @property
     def is_temporary(self) -> bool:
         """Whether it is the unfinished file of a write, left behind when its process was killed."""
-        return self.name.startswith(".") and self.name.endswith(_TEMPORARY)
+        return self.name.startswith(".") and self.name.endswith(TEMPORARY)
 
     @property
     def is_record(self) -> bool:
@@ -94,6 +94,7 @@ class Store:
         if listings is not None:  # what other processes put into a bucket must be seen
             listings.use_listings_cache = False
         self.root: UPath = UPath(Path(path.path).expanduser().absolute()) if self.is_local else path
+        self._compressed = str(self.compressed)
 
     # -- places
 
@@ -152,25 +153,19 @@ class Store:
 
     # -- bytes
 
-    def write(self, path: UPath, data: bytes) -> None:
+    def write(self, path: UPath | str, data: bytes) -> None:
         """Write a file whole or not at all."""
         with storage_errors("write", path):
-            if not self.is_local:
-                path.write_bytes(data)
-                return
-            temporary = f"{path.parent}/.{uuid.uuid4().hex}{_TEMPORARY}"
-            try:
-                _write_making_folder(temporary, data)
-                os.replace(temporary, str(path))  # noqa: PTH105 - a third of the time of Path.replace
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            if self.is_local:
+                write_whole(str(path), data)
+            else:
+                UPath(path).write_bytes(data)
 
-    def read(self, path: UPath) -> bytes | None:
+    def read(self, path: UPath | str) -> bytes | None:
         """The bytes of a file, or None when there is none."""
         with storage_errors("read", path):
             try:
-                return path.read_bytes()
+                return read_whole(str(path)) if self.is_local else UPath(path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
@@ -253,29 +248,35 @@ class Store:
 
     def write_image(self, key: str, record: ImageRecord, data: bytes) -> None:
         """Store a compressed image, then its record."""
-        self.write(self.image(key, record), data)
+        self.write(self._beside(key, record.file), data)
         self.write_record(key, record)
 
     def write_record(self, key: str, record: ImageRecord) -> None:
         """Store the record of an image that is already there."""
-        text = json.dumps(asdict(record), ensure_ascii=False)
-        self.write(self.record(key), text.encode())
+        facts = {name: getattr(record, name) for name in _FIELDS_OF_A_RECORD}
+        self.write(self._beside(key, key + _RECORD), json.dumps(facts, ensure_ascii=False).encode())
 
     def read_record(self, key: str) -> ImageRecord | None:
         """The record of an image, or None when the image is not there, whole and as described."""
-        data = self.read(self.record(key))
+        data = self.read(self._beside(key, key + _RECORD))
         if data is None:
             return None
         try:
             record = ImageRecord(**json.loads(data))
         except (ValueError, TypeError):  # written by another version: make the image anew
             return None
-        return record if self._size(self.image(key, record)) == record.bytes else None
+        return record if self._size(self._beside(key, record.file)) == record.bytes else None
 
-    def _size(self, path: UPath) -> int | None:
+    def _beside(self, key: str, name: str) -> UPath | str:
+        """A file in the folder of an image; text on a local disk: UPaths are slow to join."""
+        return (
+            f"{self._compressed}/{folder_of(key)}/{name}" if self.is_local else self.image_folder(key) / name
+        )
+
+    def _size(self, path: UPath | str) -> int | None:
         with storage_errors("read", path):
             try:
-                return int(path.stat().st_size)
+                return os.stat(str(path)).st_size if self.is_local else int(UPath(path).stat().st_size)  # noqa: PTH116
             except FileNotFoundError:
                 return None
 
@@ -288,14 +289,6 @@ def _changed_at(info: Mapping[str, Any]) -> float | None:
     return told.timestamp() if isinstance(told, datetime) else told
 
 
-def _write_making_folder(path: str, data: bytes) -> None:
-    try:
-        Path(path).write_bytes(data)
-    except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(data)
-
-
 def sync_to_disk(path: str | os.PathLike[str]) -> None:
     """Have what was written to a file, or the names in a folder, outlive a power cut."""
     handle = os.open(path, os.O_RDONLY)
@@ -306,7 +299,7 @@ def sync_to_disk(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def storage_errors(verb: str, path: UPath) -> Iterator[None]:
+def storage_errors(verb: str, path: UPath | str) -> Iterator[None]:
     """Turn an OSError into a StorageError that says what could not be done to which file."""
     try:
         yield
