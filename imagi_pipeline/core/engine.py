@@ -312,4 +312,5 @@ def _record(
         last_modified=source.last_modified,
         checked_at=time.time(),
         encoder=image.encoder,
+        note=image.note,
     )

@@ -6,9 +6,10 @@ while they work, so run them in one thread per process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from imagi_pipeline.core.errors import ErrorCode
+from imagi_pipeline.core.errors import CodecError, ErrorCode
 from imagi_pipeline.core.images.choosing import (
     WEB_FORMATS,
     loses_by_reencoding,
@@ -28,6 +29,7 @@ from imagi_pipeline.core.images.opening import (
     open_source,
     pillow_limited_to,
 )
+from imagi_pipeline.core.images.repairing import repaired
 from imagi_pipeline.core.images.requantizing import requantized
 from imagi_pipeline.core.images.stripping import strip_metadata
 
@@ -44,14 +46,15 @@ def compress(
     is memory for them; what it raises passes through. Animations stay as they are whatever the settings.
     Raises CodecError, and for no input anything else.
     """
+    claims = iter([] if claim_pixels is None else [claim_pixels])
     with pillow_limited_to(settings.max_pixels):
-        source = open_source(data)
-        check_pixels(source, settings.max_pixels)
-        if claim_pixels is not None:
-            claim_pixels(source.width * source.height)
-        with decoding(source):
-            animated = source.format in _ANIMATED_FORMATS and getattr(source.image, "is_animated", False)
-        return _pass_through(source) if animated else _recompress(source, settings)
+        try:
+            return _compress(data, settings, claims)
+        except CodecError as error:
+            whole = repaired(data) if error.kind is ErrorCode.CORRUPT_IMAGE else None
+            if whole is None:
+                raise
+        return replace(_compress(whole.data, settings, claims), note=whole.note)
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
@@ -61,9 +64,31 @@ def thumbnail(data: bytes, side: int) -> bytes:
     CodecError.
     """
     with pillow_limited_to(None):
-        source = open_source(data)
-        with decoding(source):
-            return encode_jpeg(develop(source, side).image, CompressionSettings(preset="fast"))
+        try:
+            return _thumbnail(data, side)
+        except CodecError:
+            whole = repaired(data)
+            if whole is None:
+                raise
+        return _thumbnail(whole.data, side)
+
+
+def _thumbnail(data: bytes, side: int) -> bytes:
+    source = open_source(data)
+    with decoding(source):
+        return encode_jpeg(develop(source, side).image, CompressionSettings(preset="fast"))
+
+
+def _compress(
+    data: bytes, settings: CompressionSettings, claims: Iterator[Callable[[int], None]]
+) -> CompressedImage:
+    source = open_source(data)
+    check_pixels(source, settings.max_pixels)
+    for claim_pixels in claims:
+        claim_pixels(source.width * source.height)
+    with decoding(source):
+        animated = source.format in _ANIMATED_FORMATS and getattr(source.image, "is_animated", False)
+    return _pass_through(source) if animated else _recompress(source, settings)
 
 
 def _pass_through(source: SourceImage) -> CompressedImage:

@@ -12,6 +12,8 @@ from imagi_pipeline.core.images.colour import in_srgb
 from imagi_pipeline.core.images.opening import SourceImage
 
 _ORIENTATION_TAG = 0x0112
+# Pillow takes an orientation from there when EXIF has none; browsers do not.
+_NO_ORIENTATION_FOR_BROWSERS = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1")
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,6 +68,8 @@ def fitted(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
 
 def orientation_of(image: Image.Image) -> int:
     """How the pixels lie, from EXIF: 1 (upright) to 8."""
+    for name in _NO_ORIENTATION_FOR_BROWSERS:
+        image.info.pop(name, None)
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):

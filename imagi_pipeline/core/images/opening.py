@@ -28,6 +28,9 @@ SOURCE_FORMATS = (
 
 _PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Gif", "Avif", "Tiff", "Bmp", "Jpeg2K", "Ppm", "Pcx", "Ico", "Tga")
 
+_LARGEST_PNG_PROFILE = 4 * 1024 * 1024
+"""Bytes of a colour profile or a text in a PNG, decompressed. Pillow's own limit is 1 MiB."""
+
 _NUMBER = re.compile(r"\d+")
 
 
@@ -86,6 +89,9 @@ def load_codecs() -> None:
     # Asked for a format whose codec is not loaded, Pillow loads every codec it has.
     for plugin in _PLUGINS:
         importlib.import_module(f"PIL.{plugin}ImagePlugin")
+    from PIL import PngImagePlugin
+
+    PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PNG_PROFILE
 
 
 def open_source(data: bytes) -> SourceImage:

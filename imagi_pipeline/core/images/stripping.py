@@ -17,9 +17,11 @@ _NEXT_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _STANDALONE_JPEG_MARKERS = {0x01, *range(0xD0, 0xD8)}
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _APP0, _APP2, _APP14, _APP15 = 0xE0, 0xE2, 0xEE, 0xEF
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_JPEG_FRAMES_SHOWN = {0xC0, 0xC1, 0xC2}  # coded by Huffman, sequential or progressive
 _JFIF_WITHOUT_THUMBNAIL = 14
 
-_PNG_CHUNKS_KEPT = {
+PNG_CHUNKS_KEPT = {
     *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"bKGD", b"pHYs"),
     *(b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"cICP", b"mDCV", b"cLLI"),
     *(b"acTL", b"fcTL", b"fdAT"),
@@ -89,12 +91,28 @@ def _strip_jpeg(data: bytes, keep_icc: bool) -> bytes:
         segment = _kept_jpeg_segment(marker, _slice(data, start, end), keep_icc)
         if segment is not None:
             kept.append(bytes((0xFF, marker)) + segment)
+        if marker in _JPEG_FRAMES and marker not in _JPEG_FRAMES_SHOWN:
+            raise ValueError("a kind of JPEG that browsers do not show")
         position = end
         if marker == _SOS:
             position = _end_of_scan(data, end)
             kept.append(data[end:position])
     # A complete picture may lack its end marker; some viewers insist on it.
     return b"".join([*kept, bytes((0xFF, _EOI))])
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The marker of each segment of a JPEG file up to its end, and the segment with its length first."""
+    position = 2
+    while position < len(data):
+        marker, start = _jpeg_marker(data, position)
+        if marker == _EOI:
+            return
+        end = start
+        if marker not in _STANDALONE_JPEG_MARKERS:
+            end += struct.unpack_from(">H", data, start)[0]
+        yield marker, _slice(data, start, end)
+        position = _end_of_scan(data, end) if marker == _SOS else end
 
 
 def _jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
@@ -133,7 +151,7 @@ def _jfif_without_thumbnail(body: bytes) -> bytes | None:
 
 
 def _strip_png(data: bytes, keep_icc: bool) -> bytes:
-    kept = _PNG_CHUNKS_KEPT | ({b"iCCP"} if keep_icc else set())
+    kept = PNG_CHUNKS_KEPT | ({b"iCCP"} if keep_icc else set())
     return PNG_SIGNATURE + b"".join(chunk for kind, chunk in png_chunks(data) if kind in kept)
 
 
@@ -159,21 +177,27 @@ def _riff_chunk(kind: bytes, content: bytes) -> bytes:
 def _strip_gif(data: bytes, _keep_icc: bool) -> bytes:
     if data[:3] != b"GIF":
         raise ValueError("not a GIF file")
-    position = 13 + _gif_colour_table_size(data[10])
+    position = gif_blocks_start(data)
     kept = [data[:position]]
     while data[position] != _GIF_TRAILER:
-        end = _end_of_gif_block(data, position)
+        end = end_of_gif_block(data, position)
         if _is_gif_block_kept(data, position):
             kept.append(data[position:end])
         position = end
     return b"".join([*kept, bytes((_GIF_TRAILER,))])
 
 
+def gif_blocks_start(data: bytes) -> int:
+    """Where the first block of a GIF file begins, behind header and global colour table."""
+    return 13 + _gif_colour_table_size(data[10])
+
+
 def _gif_colour_table_size(flags: int) -> int:
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _end_of_gif_block(data: bytes, position: int) -> int:
+def end_of_gif_block(data: bytes, position: int) -> int:
+    """Where the block at `position` ends. Raises ValueError if none begins there, IndexError if it is cut."""
     if data[position] == _GIF_IMAGE:
         position += 10 + _gif_colour_table_size(data[position + 9]) + 1
     elif data[position] == _GIF_EXTENSION:

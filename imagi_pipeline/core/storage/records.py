@@ -27,6 +27,8 @@ class ImageRecord:
     checked_at: float
     encoder: str | None = None
     """Which way made the bytes; None in records of versions that did not tell."""
+    note: str = ""
+    """What was the matter with a source that could be done all the same."""
 
     @property
     def data_version(self) -> str:
