@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-without-extension lint format clean
+.PHONY: help install demo serve check test test-without-extension lint format clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,9 @@ demo: install  ## process a sample CSV through the real job, no internet needed
 
 serve: install  ## start the page, the API and Dagster
 	$(BIN)/imagi serve
+
+check: lint  ## lint, types, and the tests that need no process of Dagster and no browser
+	$(BIN)/python -m pytest -q -n $(PROCESSES) -m 'not slow' imagi_pipeline_tests/core imagi_pipeline_tests/test_*.py
 
 test: install  ## run the whole test suite
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

@@ -6,13 +6,13 @@
     │     unknown_column        no_image_references   too_many_problems
     │     csv_too_large         csv_timeout           csv_reader_crashed
     ├── ImageError              one image cannot be done; the request goes on without it
-    │   ├── ReferenceError_     what stands in the cell is no usable URL
+    │   ├── UrlError            what stands in the cell is no usable URL
     │   │     relative_url  unsupported_scheme  data_uri  bare_base64  credentials_in_url
     │   │     url_too_long  invalid_url
     │   ├── FetchError          the source image could not be downloaded
     │   │     dns_failure  connection_refused  connection_error  tls_error  timeout  http_404
     │   │     http_status  rate_limited  server_error  blocked_address  too_many_redirects
-    │   │     bad_redirect  too_large  empty_body
+    │   │     bad_redirect  too_large  host_down  empty_body
     │   ├── CodecError          the bytes could not be decoded or encoded
     │   │     not_an_image  unsupported_format  corrupt_image  too_many_pixels  encoding_failed
     │   │     decoder_crashed  decoder_timeout

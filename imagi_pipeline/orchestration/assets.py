@@ -17,7 +17,7 @@ from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import ImagiError, StorageError
-from imagi_pipeline.core.storage.image_lookup import image_urls
+from imagi_pipeline.core.image_lookup import image_urls
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store, remove_if_empty
 from imagi_pipeline.orchestration import event_metadata as metadata

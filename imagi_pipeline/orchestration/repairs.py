@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import dagster as dg
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from imagi_pipeline.contract import ONLY_FAILED_TAG, REQUEST_ID_TAG
 from imagi_pipeline.core.storage.store import Store
@@ -25,6 +24,7 @@ from imagi_pipeline.orchestration.internals.backfills import (
     requests_in_flight,
     runs_of_backfill,
 )
+from imagi_pipeline.orchestration.internals.run_history import JOB_OF_SINGLE_ASSETS
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, requests_partitions_def
 from imagi_pipeline.orchestration.progress import request_tags
 
@@ -61,7 +61,7 @@ class Cursor:
 def note_repairs(instance: dg.DagsterInstance, cursor: Cursor) -> None:
     """Note the runs of images that have ended since the last look."""
     conditions = dg.RunsFilter(
-        job_name=IMPLICIT_ASSET_JOB_NAME,
+        job_name=JOB_OF_SINGLE_ASSETS,
         statuses=list(ENDED),
         updated_after=_utc(cursor.since),
         updated_before=_utc(time.time() - SECONDS_TO_SETTLE),

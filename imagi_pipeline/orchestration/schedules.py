@@ -8,7 +8,6 @@ why nothing.
 from collections.abc import Callable
 
 import dagster as dg
-from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 
 from imagi_pipeline.contract import ONLY_FAILED_TAG, PURGE_JOB, SETTINGS_TAG
 from imagi_pipeline.core.request_status import CANCELLED
@@ -161,8 +160,8 @@ def _backfill(
         launch_id,
         plan.request_ids,
         title=f"{title}: {count}",
-        description=f"Launched by {schedule}.",
-        tags={SCHEDULE_NAME_TAG: schedule, **(tags or {})},
+        schedule=schedule,
+        tags=tags or {},
     )
     return dg.SkipReason(f"Launched backfill {launch_id} of {count}. {plan.reason}")
 

@@ -32,6 +32,7 @@ from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
+    SCHEDULE_NAME_TAG,
 )
 
 from imagi_pipeline.contract import (
@@ -76,10 +77,12 @@ def launch_backfill(
     request_ids: Sequence[str],
     *,
     title: str,
-    description: str,
+    schedule: str,
     tags: Mapping[str, str],
 ) -> None:
     """Have the daemon run `process_csv` for each of some requests; `tags` are those of the runs.
+
+    `schedule` is the name of the schedule that launches it.
 
     Raises RuntimeError when the daemon never ran, so that nobody knows where the code is loaded.
     """
@@ -94,10 +97,10 @@ def launch_backfill(
             partition_set_origin=origin,
             partition_names=list(request_ids),
             from_failure=False,
-            tags={**NOT_URGENT, **tags},
+            tags={**NOT_URGENT, SCHEDULE_NAME_TAG: schedule, **tags},
             backfill_timestamp=time.time(),
             title=title,
-            description=description,
+            description=f"Launched by {schedule}.",
         )
     )
 

@@ -17,7 +17,8 @@ Relied on, of Dagster's internals (1.13.27), and tried in the tests:
 * `PartitionBackfill` and the name of a job's partition set, which tell whose a backfill is;
 * `SqlRunStorage.delete_run`, and its tables `bulk_actions` and `backfill_tags`;
 * `LegacyEventLogStorage` and `LegacyRunStorage`: how an instance wraps what `storage:` in dagster.yaml names;
-* `AssetBackfillData.target_subset`.
+* `AssetBackfillData.target_subset`;
+* `IMPLICIT_ASSET_JOB_NAME`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import TypeVar
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
@@ -60,6 +62,9 @@ OUR_ASSETS = frozenset(
         dg.AssetKey("enriched_csv"),
     }
 )
+
+JOB_OF_SINGLE_ASSETS = IMPLICIT_ASSET_JOB_NAME
+"""The job of the runs that materialize chosen assets, from the UI or by a backfill of them."""
 
 IN_FLIGHT = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
 

@@ -43,7 +43,7 @@ def declare_code_location(
 
 def launch(instance: dg.DagsterInstance, launch_id: str = "retry-1", *request_ids: str) -> None:
     launch_backfill(
-        instance, launch_id, request_ids, title="Re-try: 1 request", description="By a test.", tags={"a": "b"}
+        instance, launch_id, request_ids, title="Re-try: 1 request", schedule="by_a_test", tags={"a": "b"}
     )
 
 
@@ -73,7 +73,12 @@ def test_a_backfill_is_of_the_job_and_targets_the_location_of_the_last_tick(
     assert backfill
     assert (backfill.job_name, backfill.partition_names) == ("process_csv", ["r1", "r2"])
     assert backfill.status == BulkActionStatus.REQUESTED
-    assert backfill.tags == {"dagster/priority": "-10", "imagi/size": "large", "a": "b"}
+    assert backfill.tags == {
+        "dagster/priority": "-10",
+        "dagster/schedule_name": "by_a_test",
+        "imagi/size": "large",
+        "a": "b",
+    }
     assert backfill.title == "Re-try: 1 request"
     assert backfill.partition_set_origin
     location = backfill.partition_set_origin.repository_origin.code_location_origin.location_name

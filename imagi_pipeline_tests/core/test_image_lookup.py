@@ -3,8 +3,8 @@ from __future__ import annotations
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.engine import compress_images
+from imagi_pipeline.core.image_lookup import image_urls
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
-from imagi_pipeline.core.storage.image_lookup import image_urls
 from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.image_host import ImageHost

@@ -1,0 +1,128 @@
+"""Who may import whom: the map of the rooms, held against every import of the package."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "imagi_pipeline"
+DOCS = ROOT / "docs" / "architecture.md"
+
+FOUNDATIONS = {"core.errors", "core.printable"}
+ROOMS = {"core.csv", "core.http", "core.images", "core.storage"}
+CORE = {
+    *FOUNDATIONS,
+    *ROOMS,
+    "core.limits",
+    "core.engine",
+    "core.reports",
+    "core.image_lookup",
+    "core.upkeep",
+}
+
+ALLOWED: dict[str, set[str]] = {
+    # the core, from its ground up; it knows no settings, no Dagster and no web framework
+    "core.printable": set(),
+    "core.errors": {"core.printable"},
+    "core.request_status": set(),
+    "core.images": FOUNDATIONS,
+    "core.http": FOUNDATIONS,
+    "core.csv": {*FOUNDATIONS, "core.images"},  # a signature tells that an upload is no CSV
+    "core.storage": {*FOUNDATIONS, "core.request_status"},
+    "core.limits": {*FOUNDATIONS, "core.http"},
+    "core.engine": {*FOUNDATIONS, *ROOMS, "core.limits"},
+    "core.reports": {*FOUNDATIONS, *ROOMS, "core.engine"},
+    "core.image_lookup": {*ROOMS, "core.reports"},
+    "core.upkeep": CORE - {"core.upkeep"} | {"core.request_status"},
+    # what stands on it
+    "settings": CORE,
+    "contract": {"core.request_status"},
+    "gateway": CORE | {"core.request_status", "settings", "contract"},
+    "orchestration": CORE | {"core.request_status", "settings", "contract"},
+    "definitions": {"orchestration"},
+    "service": {"settings", "contract", "gateway", "definitions", "orchestration", *FOUNDATIONS},
+    "cli": CORE
+    | {"core.request_status", "settings", "contract", "gateway", "definitions", "orchestration", "service"},
+    "__main__": {"cli"},
+}
+"""Each room, and the rooms that it may import from."""
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(module: Path) -> str:
+    return ".".join(module.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")[1:]
+    return ".".join(parts[:2] if parts[:1] == ["core"] else parts[:1])
+
+
+def imports(module: Path) -> Iterator[str]:
+    """Every module that is named in an import, wherever in the file it stands."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def crossings() -> list[tuple[str, str]]:
+    """Each import of one room from another, as the name of the importing module and the imported room."""
+    found = []
+    for module in modules():
+        own = room_of(name_of(module))
+        targets = {name for name in imports(module) if name.startswith("imagi_pipeline.") and is_module(name)}
+        rooms = {room_of(name) for name in targets} - {own, "", "core"}
+        found += [(name_of(module), room) for room in sorted(rooms)]
+    return found
+
+
+def test_every_room_is_on_the_map() -> None:
+    assert {room_of(name_of(module)) for module in modules()} - {"", "core"} == set(ALLOWED)
+
+
+def test_no_room_imports_from_a_room_above_it() -> None:
+    wrong = [(module, room) for module, room in crossings() if room not in ALLOWED[room_of(module)]]
+    assert not wrong
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_the_map_has_no_circle(room: str) -> None:
+    reached: set[str] = set()
+    ahead = set(ALLOWED[room])
+    while ahead:
+        reached |= ahead
+        ahead = set().union(*(ALLOWED[other] for other in ahead)) - reached
+    assert room not in reached
+
+
+def test_every_module_that_touches_internals_of_dagster_is_in_the_table() -> None:
+    touching = {
+        str(module.relative_to(PACKAGE))
+        for module in modules()
+        if any(re.match(r"dagster\w*\._|dagster_(?!shared)", name) for name in imports(module))
+    }
+    section = DOCS.read_text().split("## Dagster internals")[1].split("\n## ")[0]
+    first_cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    assert set(re.findall(r"`([\w/]+\.py)`", " ".join(first_cells))) == touching
+
+
+def test_every_path_of_the_docs_exists() -> None:
+    named = set(re.findall(r"`((?:core|orchestration|gateway|service|cli)/[\w/]+\.py)`", DOCS.read_text()))
+    assert named
+    assert not {path for path in named if not (PACKAGE / path).exists()}
