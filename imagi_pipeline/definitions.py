@@ -4,8 +4,7 @@ import dagster as dg
 
 from imagi_pipeline.orchestration.assets import (
     build_compressed_image,
-    compression_report,
-    enriched_csv,
+    compression_report_and_enriched_csv,
     uploaded_csv,
 )
 from imagi_pipeline.orchestration.checks import (
@@ -14,7 +13,7 @@ from imagi_pipeline.orchestration.checks import (
     nothing_waits_in_landing_folder,
 )
 from imagi_pipeline.orchestration.jobs import process_csv, purge
-from imagi_pipeline.orchestration.resources import ChunkIOManager, ImagiResource
+from imagi_pipeline.orchestration.resources import ImagiResource, NothingIsHandedOver
 from imagi_pipeline.orchestration.schedules import build_schedules
 from imagi_pipeline.orchestration.sensors import (
     landing_folder_sensor,
@@ -29,12 +28,12 @@ def build_definitions(imagi: ImagiResource) -> dg.Definitions:
     settings = imagi.settings()
     compressed_image = build_compressed_image(settings.compression.fingerprint)
     return dg.Definitions(
-        assets=[uploaded_csv, compressed_image, compression_report, enriched_csv],
+        assets=[uploaded_csv, compressed_image, compression_report_and_enriched_csv],
         asset_checks=[has_the_rows_of_the_upload, every_image_compressed, nothing_waits_in_landing_folder],
         jobs=[process_csv, purge],
         schedules=build_schedules(settings),
         sensors=[landing_folder_sensor, landing_folder_watch, repaired_images_sensor, request_failure_sensor],
-        resources={"imagi": imagi, "io_manager": ChunkIOManager(imagi=imagi)},
+        resources={"imagi": imagi, "io_manager": NothingIsHandedOver()},
         # One process per run: the cores are kept busy by the codec processes of the engine.
         executor=dg.in_process_executor,
     )

@@ -1,29 +1,37 @@
 """The four assets: uploaded_csv -> compressed_image -> compression_report -> enriched_csv.
 
 All that a run needs is found from its partition key, so every asset can be materialized from the UI without
-configuration.
+configuration. What passes between steps lies in the storage, where other machines find it, so no step has an
+input or output that Dagster would have to hand over.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
-from imagi_pipeline.contract import ONLY_FAILED_TAG
+from imagi_pipeline.contract import JOB_NAME, ONLY_FAILED_TAG
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.enriching import enrich
-from imagi_pipeline.core.csv.reading import read_request
-from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.engine import ImageResult, compress_images
-from imagi_pipeline.core.errors import ImagiError, StorageError
+from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.image_lookup import image_urls
-from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store, remove_if_empty
 from imagi_pipeline.orchestration import event_metadata as metadata
+from imagi_pipeline.orchestration.checks import (
+    every_image_compressed,
+    has_the_rows_of_the_upload,
+    images_compressed,
+    report_check,
+    rows_of_the_upload,
+)
 from imagi_pipeline.orchestration.partitions import (
     COMPRESSED_IMAGE,
+    COMPRESSION_REPORT,
+    ENRICHED_CSV,
     LINEAGE_ONLY,
+    UPLOADED_CSV,
     images_partitions_def,
     requests_partitions_def,
 )
@@ -36,24 +44,27 @@ from imagi_pipeline.orchestration.progress import (
     tag_found,
     tag_request,
     tag_start,
+    telling_failure,
 )
+from imagi_pipeline.orchestration.request_files import read_manifest, read_report, read_upload, read_urls
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 CONTACT_SHEET_IMAGES = 8
-COMPRESSION_REPORT = dg.AssetKey("compression_report")
 
 
-@dg.asset(partitions_def=requests_partitions_def, kinds={"csv"}, code_version="1")
+@dg.asset(key=UPLOADED_CSV, partitions_def=requests_partitions_def, kinds={"csv"}, code_version="1")
 def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.MaterializeResult[Any]:
     """The uploaded CSV, parsed: one row per image reference, and one per cell entry that cannot be used."""
-    store, request_id = imagi.store(), context.partition_key
-    manifest = _manifest(store, request_id)
-    tag_request(context, request_id, manifest)
-    table = _read_upload(store, request_id, manifest)
-    tag_found(context, table.data_row_count, len(table.problems))
-    references = reports.references_frame(table)
-    store.write(store.references(request_id), reports.to_csv(references))
-    return dg.MaterializeResult(metadata=metadata.of_upload(manifest, table, references))
+    with telling_failure(context):
+        store, request_id = imagi.store(), context.partition_key
+        manifest = read_manifest(store, request_id)
+        tag_request(context, request_id, manifest)
+        table = read_upload(store, request_id, manifest)
+        references = reports.references_frame(table)
+        store.write(store.references(request_id), reports.to_csv(references))
+        images = len(reports.distinct_urls(references))
+        tag_found(context, table, images, imagi.settings().compression.fingerprint)
+        return dg.MaterializeResult(metadata=metadata.of_upload(manifest, table, references))
 
 
 def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
@@ -64,7 +75,7 @@ def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 COMPRESSED_IMAGE,
                 partitions_def=images_partitions_def,
-                deps=[dg.AssetDep("uploaded_csv", partition_mapping=LINEAGE_ONLY)],
+                deps=[dg.AssetDep(UPLOADED_CSV, partition_mapping=LINEAGE_ONLY)],
                 description="One compressed image for each distinct URL. A failed image is a partition "
                 "without a materialization.",
                 kinds={"pillow"},
@@ -82,7 +93,8 @@ def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) ->
     urls = image_urls(store, keys)
     failures = [f"{key}: no request names this image." for key in keys if key not in urls]
     tag_start(context, len(urls), imagi.settings().compression.fingerprint)
-    results = _compress(context, imagi, list(urls.values()), report_all=True)
+    progress = ImageProgress(context, imagi.settings().public_url, list(urls.values()), report_all=True)
+    results = _compress(imagi, list(urls.values()), progress)
     failures += [f"{done.key}: {done.url}: {done.error.message}" for done in results if done.error]
     # A generator without an output: of a plain function Dagster would report all partitions once more.
     yield from ()
@@ -94,115 +106,188 @@ def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) ->
 
 
 @dg.op(
-    ins={"uploaded_csv": dg.In(dg.Nothing), "compressed_image": dg.In(dg.Nothing)}, out=dg.DynamicOut(dict)
+    ins={"uploaded_csv": dg.In(dg.Nothing), "compressed_image": dg.In(dg.Nothing)},
+    out=dg.DynamicOut(int),  # not of Nothing: that would be an output also where there is no chunk
 )
-def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterator[dg.DynamicOutput[Any]]:
-    """Split the distinct images of the request into chunks, which an executor may spread."""
+def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterator[dg.DynamicOutput[int]]:
+    """Split the images of a large request into chunks, which an executor may spread.
+
+    One chunk needs no step of its own: `finish_request` compresses what nobody has.
+    """
+    if COMPRESSION_REPORT not in context.selected_asset_keys:
+        return
+    with telling_failure(context):
+        urls = read_urls(imagi.store(), context.partition_key)
+        if not _is_whole(context):
+            tag_start(context, len(urls), imagi.settings().compression.fingerprint)
+        starts = range(0, len(urls), imagi.settings().chunk_size)
+        for start in starts if len(starts) > 1 else ():
+            yield dg.DynamicOutput(start, mapping_key=str(start))
+
+
+@dg.op(ins={"chunk": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def compress_chunk(context: dg.OpExecutionContext, imagi: ImagiResource) -> None:
+    """Fetch, compress and store the images of one chunk, and keep its part of the report."""
+    with telling_failure(context):
+        store, start = imagi.store(), int(context.get_mapping_key() or 0)
+        urls = read_urls(store, context.partition_key)
+        chunk = _Chunk(context, imagi, start, urls[start : start + imagi.settings().chunk_size])
+        store.write(_place(context, store, start), json.dumps(chunk.compress(is_one_of_many=True)).encode())
+
+
+@dg.op(
+    ins={"chunks": dg.In(dg.Nothing)},
+    out={
+        "compression_report": dg.Out(dg.Nothing, is_required=False),
+        "enriched_csv": dg.Out(dg.Nothing, is_required=False),
+    },
+)
+def finish_request(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterator[dg.Output[None]]:
+    """Write the report of a request and its enriched CSV, or one of them if no more is selected."""
+    with telling_failure(context):
+        if not _is_whole(context):
+            manifest = read_manifest(imagi.store(), context.partition_key)
+            tag_request(context, context.partition_key, manifest)
+        if COMPRESSION_REPORT in context.selected_asset_keys:
+            yield _write_report(context, imagi)
+        if ENRICHED_CSV in context.selected_asset_keys:
+            yield _write_enriched_csv(context, imagi)
+
+
+@dg.graph(
+    out={"compression_report": dg.GraphOut(), "enriched_csv": dg.GraphOut()},
+)
+def complete_request(uploaded_csv: Any, compressed_image: Any) -> Any:
+    """From the images of a request to its enriched CSV."""
+    chunks = split_images(uploaded_csv=uploaded_csv, compressed_image=compressed_image)
+    written = finish_request(chunks.map(compress_chunk).collect())
+    return {"compression_report": written.compression_report, "enriched_csv": written.enriched_csv}
+
+
+compression_report_and_enriched_csv = dg.AssetsDefinition.from_graph(
+    complete_request,
+    keys_by_input_name={"uploaded_csv": UPLOADED_CSV, "compressed_image": COMPRESSED_IMAGE},
+    keys_by_output_name={"compression_report": COMPRESSION_REPORT, "enriched_csv": ENRICHED_CSV},
+    partitions_def=requests_partitions_def,
+    partition_mappings={"compressed_image": LINEAGE_ONLY},
+    internal_asset_deps={
+        "compression_report": {UPLOADED_CSV, COMPRESSED_IMAGE},
+        "enriched_csv": {UPLOADED_CSV, COMPRESSION_REPORT},
+    },
+    descriptions_by_output_name={
+        "compression_report": "One row per distinct image of the request: ok, reused or failed, its "
+        "sizes, and why it failed.",
+        "enriched_csv": "The CSV as it came, plus the URLs of the compressed images and what went wrong with "
+        "the others.",
+    },
+    tags_by_output_name={
+        "compression_report": {"dagster/kind/csv": "", "dagster/kind/pillow": ""},
+        "enriched_csv": {"dagster/kind/csv": ""},
+    },
+    code_versions_by_output_name={"compression_report": None, "enriched_csv": "1"},
+    can_subset=True,
+)
+
+
+def _is_whole(context: dg.OpExecutionContext) -> bool:
+    """Whether `uploaded_csv` is surely a part of the run, which has then written the tags of its start."""
+    return context.job_name == JOB_NAME and context.run.parent_run_id is None
+
+
+def _write_report(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Output[None]:
     store, request_id = imagi.store(), context.partition_key
-    tag_request(context, request_id, _manifest(store, request_id))
-    urls = reports.distinct_urls(_references(store, request_id))
-    tag_start(context, len(urls), imagi.settings().compression.fingerprint)
-    size = imagi.settings().chunk_size
-    for start in range(0, len(urls), size):
-        yield dg.DynamicOutput({"start": start, "urls": urls[start : start + size]}, mapping_key=str(start))
-
-
-@dg.op
-def compress_chunk(
-    context: dg.OpExecutionContext, imagi: ImagiResource, chunk: dict[str, Any]
-) -> dict[str, Any]:
-    """Fetch, compress and store the images of one chunk; its part of the report, as CSV."""
-    add_image_partitions(context, chunk["urls"])
-    rows, pairs = [], []
-    wanted = CONTACT_SHEET_IMAGES if chunk["start"] == 0 else 0
-    settled = _settled(context, imagi.store())
-    for result in _compress(context, imagi, chunk["urls"], thumbnails=wanted, settled=settled):
-        rows.append(reports.report_row(result))
-        if result.thumbnails:
-            pairs.append(metadata.thumbnail_pair(result))
-    report = reports.report_frame(rows, chunk["urls"])
-    return {"start": chunk["start"], "report": reports.to_csv(report).decode(), "thumbnails": pairs}
-
-
-@dg.op(out=dg.Out(dg.Nothing))
-def build_report(context: dg.OpExecutionContext, imagi: ImagiResource, chunks: list[dict[str, Any]]) -> None:
-    """Join the parts of the chunks into the report of the request."""
-    store, request_id = imagi.store(), context.partition_key
-    chunks.sort(key=lambda chunk: int(chunk["start"]))
+    chunks = _chunks(context, imagi)
     data = reports.join_csv([chunk["report"] for chunk in chunks])
     store.write(store.report(request_id), data)
     report = reports.from_csv(data)
     tag_end(context, reports.summarize(report))
-    pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
-    context.add_output_metadata(metadata.of_report(report, pairs))
+    report_check(context, every_image_compressed, lambda: images_compressed(report))
     _remove_work(context, store, request_id)
+    pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
+    return dg.Output(None, "compression_report", metadata=metadata.of_report(report, pairs))
 
 
-@dg.graph_asset(
-    partitions_def=requests_partitions_def,
-    ins={
-        "uploaded_csv": dg.AssetIn("uploaded_csv", dagster_type=dg.Nothing),
-        "compressed_image": dg.AssetIn(
-            COMPRESSED_IMAGE, dagster_type=dg.Nothing, partition_mapping=LINEAGE_ONLY
-        ),
-    },
-    kinds={"csv", "pillow"},
-)
-def compression_report(uploaded_csv: Any, compressed_image: Any) -> Any:
-    """One row per distinct image of the request: ok, reused or failed, its sizes, and why it failed."""
-    chunks = split_images(uploaded_csv=uploaded_csv, compressed_image=compressed_image)
-    return build_report(chunks.map(compress_chunk).collect())
-
-
-@dg.asset(
-    partitions_def=requests_partitions_def,
-    deps=[uploaded_csv, compression_report],
-    kinds={"csv"},
-    code_version="1",
-)
-def enriched_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.MaterializeResult[Any]:
-    """The CSV as it came, plus the URLs of the compressed images and what went wrong with the others."""
+def _write_enriched_csv(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Output[None]:
     store, request_id = imagi.store(), context.partition_key
-    manifest = _manifest(store, request_id)
-    tag_request(context, request_id, manifest)
-    table = _read_upload(store, request_id, manifest)
+    manifest = read_manifest(store, request_id)
+    table = read_upload(store, request_id, manifest)
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)
     outputs, errors = reports.outcomes(report, imagi.settings().public_url)
     enriched = enrich(table, outputs, errors)
     store.write(path, enriched)
-    return dg.MaterializeResult(metadata=metadata.of_result(str(path), table, enriched, report))
+    report_check(context, has_the_rows_of_the_upload, lambda: rows_of_the_upload(table, store.read(path)))
+    shown = metadata.of_result(str(path), table, enriched, report)
+    return dg.Output(None, "enriched_csv", metadata=shown)
 
 
-def read_report(store: Store, request_id: str) -> pd.DataFrame:
-    """The report of a request; raises dg.Failure when it is not there yet."""
-    data = store.read(store.report(request_id))
-    if data is None:
-        raise dg.Failure("There is no compression_report of this request yet. Materialize it first.")
-    return reports.from_csv(data)
+def _chunks(context: dg.OpExecutionContext, imagi: ImagiResource) -> list[dict[str, Any]]:
+    """What the steps of the chunks kept; a chunk without is compressed here.
+
+    It had no step, or one of another run, which this one is to go on with.
+    """
+    store, size = imagi.store(), imagi.settings().chunk_size
+    urls = read_urls(store, context.partition_key)
+    chunks = []
+    for start in range(0, len(urls), size):
+        kept = store.read(_place(context, store, start))
+        chunk = _Chunk(context, imagi, start, urls[start : start + size])
+        chunks.append(json.loads(kept) if kept else chunk.compress(is_one_of_many=len(urls) > size))
+    return chunks
+
+
+def _place(context: dg.OpExecutionContext, store: Store, start: int) -> Any:
+    return store.work(context.partition_key) / context.run.run_id / f"compress_chunk-{start}.json"
+
+
+class _Chunk:
+    """Some images of a request, the first of which is number `start` of it."""
+
+    def __init__(
+        self, context: dg.OpExecutionContext, imagi: ImagiResource, start: int, urls: list[str]
+    ) -> None:
+        self._context = context
+        self._imagi = imagi
+        self._start = start
+        self._urls = urls
+
+    def compress(self, *, is_one_of_many: bool) -> dict[str, Any]:
+        """Compress the images; their part of the report, as CSV, and pictures of the first, as JSON."""
+        add_image_partitions(self._context, self._urls)
+        public_url = self._imagi.settings().public_url
+        progress = ImageProgress(self._context, public_url, self._urls, is_one_of_many=is_one_of_many)
+        rows, pairs = [], []
+        wanted = CONTACT_SHEET_IMAGES if self._start == 0 else 0
+        settled = _settled(self._context, self._imagi.store())
+        for result in _compress(self._imagi, self._urls, progress, thumbnails=wanted, settled=settled):
+            rows.append(reports.report_row(result))
+            if result.thumbnails:
+                pairs.append(metadata.thumbnail_pair(result))
+        report = reports.report_frame(rows, self._urls)
+        return {"report": reports.to_csv(report).decode(), "thumbnails": pairs}
 
 
 def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
     """The images that a run which is to try only the failed ones again leaves as they are."""
+    if ONLY_FAILED_TAG not in context.run.tags:
+        return frozenset()
     report = store.read(store.report(context.partition_key))
-    if ONLY_FAILED_TAG not in context.run.tags or report is None:
+    if report is None:
         return frozenset()
     earlier = reports.from_csv(report)
     return frozenset(earlier[earlier["status"] != "failed"]["url"])
 
 
 def _compress(
-    context: Context,
     imagi: ImagiResource,
     urls: list[str],
+    progress: ImageProgress,
     *,
     thumbnails: int = 0,
     settled: frozenset[str] = frozenset(),
-    report_all: bool = False,
 ) -> Iterator[ImageResult]:
     """Compress images and report each as it is done."""
     settings = imagi.settings()
-    progress = ImageProgress(context, settings.public_url, urls, report_all=report_all)
     try:
         for result in compress_images(
             urls,
@@ -217,41 +302,13 @@ def _compress(
     except StorageError as error:
         raise failure(error) from error
     finally:
-        progress.flush()
+        progress.finish()
 
 
-def _remove_work(context: dg.OpExecutionContext, store: Store, request_id: str) -> None:
+def _remove_work(context: Context, store: Store, request_id: str) -> None:
     """Remove what passed between the steps of this run, and of earlier runs of the request that died."""
-    for folder in list(store.work(request_id).iterdir()):
-        run = context.instance.get_run_by_id(folder.name)
-        if run is None or run.is_finished or run.run_id == context.run.run_id:
+    for folder in list(store.work(request_id).iterdir()) if store.work(request_id).exists() else ():
+        run = None if folder.name == context.run.run_id else context.instance.get_run_by_id(folder.name)
+        if run is None or run.is_finished:
             store.remove_folder(folder)
     remove_if_empty(store.work(request_id))
-
-
-def _references(store: Store, request_id: str) -> pd.DataFrame:
-    data = store.read(store.references(request_id))
-    if data is None:
-        raise dg.Failure("There is no uploaded_csv of this request yet. Materialize it first.")
-    return reports.from_csv(data)
-
-
-def _manifest(store: Store, request_id: str) -> RequestManifest:
-    manifest = store.read_manifest(request_id)
-    if manifest is None:
-        raise dg.Failure(
-            f"There is no upload with the request id {request_id}. Drop a CSV into {store.landing}.",
-            allow_retries=False,
-        )
-    return manifest
-
-
-def _read_upload(store: Store, request_id: str, manifest: RequestManifest) -> CsvTable:
-    try:
-        return read_request(
-            store.read_upload(request_id, manifest),
-            url_columns=manifest.url_columns,
-            base_url=manifest.base_url,
-        )
-    except ImagiError as error:
-        raise failure(error) from error

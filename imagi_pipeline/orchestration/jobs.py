@@ -3,9 +3,7 @@
 import dagster as dg
 
 from imagi_pipeline.contract import JOB_NAME, PURGE_JOB
-from imagi_pipeline.orchestration.assets import COMPRESSION_REPORT, enriched_csv, uploaded_csv
-from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
-from imagi_pipeline.orchestration.progress import tag_error
+from imagi_pipeline.orchestration.partitions import COMPRESSION_REPORT, ENRICHED_CSV, UPLOADED_CSV
 from imagi_pipeline.orchestration.purge import remove_expired
 
 
@@ -16,13 +14,12 @@ def console_log_level(level: str) -> dict[str, dict[str, dict[str, dict[str, str
 
 process_csv = dg.define_asset_job(
     JOB_NAME,
-    selection=dg.AssetSelection.assets(uploaded_csv, COMPRESSION_REPORT, enriched_csv)
-    - dg.AssetSelection.checks(nothing_waits_in_landing_folder),
+    # The steps tell the outcome of the checks themselves.
+    selection=dg.AssetSelection.assets(UPLOADED_CSV, COMPRESSION_REPORT, ENRICHED_CSV).without_checks(),
     # Image records make a whole run resumable; the outcomes of single chunks need not be.
     tags={"dagster/retry_strategy": "ALL_STEPS"},
-    # The event log has it all; on the terminal of `imagi serve` one line by `tag_error` is enough.
+    # The event log has it all; on the terminal of `imagi serve` the line of `telling_failure` is enough.
     config=console_log_level("CRITICAL"),
-    hooks={tag_error},
     description="A CSV of image URLs becomes the same CSV with the URLs of compressed images.",
 )
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import dagster as dg
@@ -23,6 +24,7 @@ from imagi_pipeline.contract import (
     ROWS_TAG,
     SETTINGS_TAG,
 )
+from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.reports import ReportSummary
@@ -37,6 +39,11 @@ from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, images_par
 
 SECONDS_BETWEEN_FLUSHES = 1.0
 MOST_EVENTS_IN_A_BATCH = 500
+
+SHARE_SEEN = 0.005
+SECONDS_BETWEEN_COUNTS = 5.0
+"""The counts of a run are written when they moved by so much of the whole, which a bar shows, or so late."""
+
 LONGEST_TAG = 500
 
 _log = logging.getLogger(__name__)
@@ -49,11 +56,12 @@ def tag_request(context: Context, request_id: str, manifest: RequestManifest) ->
 
     A re-tried run comes with the tags of the run before it: the error of that one is not its own.
     """
-    old = {name: "" for name in (ERROR_CODE_TAG, ERROR_TAG) if context.run.tags.get(name)}
-    known = request_tags(request_id, manifest)
-    if CREATED_TAG not in known and CREATED_TAG not in context.run.tags:
-        known[CREATED_TAG] = str(_created(context, request_id))
-    _tag(context, {**known, **old})
+    tags = context.run.tags
+    wanted = request_tags(request_id, manifest)
+    wanted |= {name: "" for name in (ERROR_CODE_TAG, ERROR_TAG) if tags.get(name)}
+    if CREATED_TAG not in wanted and CREATED_TAG not in tags:
+        wanted[CREATED_TAG] = str(_created(context, request_id))
+    _tag(context, {name: value for name, value in wanted.items() if tags.get(name) != value})
 
 
 def request_tags(request_id: str, manifest: RequestManifest) -> dict[str, str]:
@@ -75,9 +83,10 @@ def _created(context: Context, request_id: str) -> float:
     return float(runs[0].dagster_run.tags.get(CREATED_TAG) or runs[0].create_timestamp.timestamp())
 
 
-def tag_found(context: Context, rows: int, problems: int) -> None:
-    """How many rows the CSV has, and how many entries in it are no usable URLs."""
-    _tag(context, {ROWS_TAG: rows, PROBLEMS_TAG: problems})
+def tag_found(context: Context, table: CsvTable, images: int, settings: str) -> None:
+    """What is in the CSV, and the start of the count of its images."""
+    found: dict[str, str | int] = {ROWS_TAG: table.data_row_count, PROBLEMS_TAG: len(table.problems)}
+    _tag(context, found | _start(images, settings))
 
 
 def tag_start(context: Context, images: int, settings: str) -> None:
@@ -85,15 +94,15 @@ def tag_start(context: Context, images: int, settings: str) -> None:
 
     `settings` is the fingerprint of those that images are made with.
     """
-    start = {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0}
-    _tag(context, {**start, SETTINGS_TAG: settings})
+    _tag(context, _start(images, settings))
+
+
+def _start(images: int, settings: str) -> dict[str, str | int]:
+    return {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0, SETTINGS_TAG: settings}
 
 
 def tag_end(context: Context, summary: ReportSummary) -> None:
-    """The final figures, exact also when chunks ran side by side and wrote over each other's.
-
-    `settings` is the fingerprint of those that the images were compressed with.
-    """
+    """The final figures, exact also when chunks ran side by side and wrote over each other's."""
     _tag(
         context,
         {
@@ -117,42 +126,58 @@ def failure(error: ImagiError) -> dg.Failure:
     return dg.Failure(error.message, metadata={"code": error.code}, allow_retries=False)
 
 
-@dg.failure_hook
-def tag_error(context: dg.HookContext) -> None:
-    """Say on the run itself why it failed, so that its record alone answers for the request.
+@contextmanager
+def telling_failure(context: Context) -> Iterator[None]:
+    """Say on the run itself why one of its steps failed, so that its record alone answers for the request.
 
-    And in one line on the console, where Dagster would show a stack trace also for an empty CSV.
+    And in one line on the console, where Dagster would show a stack trace also for an empty CSV. A failure
+    hook of Dagster does the same, at the price of an event for each step that does not fail.
     """
-    error = context.op_exception
+    try:
+        yield
+    except Exception as error:
+        _tell(context, error)
+        raise
+
+
+def _tell(context: Context, error: Exception) -> None:
     code, message = "internal_error", f"{type(error).__name__}: {error}"
     if isinstance(error, dg.Failure):
         message = error.description or message
         if "code" in error.metadata:
             code = str(error.metadata["code"].value)
     line = " ".join(message.split())
-    run = context.instance.get_run_by_id(context.run_id)
-    name = run.tags.get(FILE_TAG) if run else None
-    _log.warning("%s failed (run %s): %s", name or "A request", context.run_id, line)
-    context.instance.add_run_tags(context.run_id, {ERROR_CODE_TAG: code, ERROR_TAG: line[:LONGEST_TAG]})
+    _log.warning(
+        "%s failed (run %s): %s", context.run.tags.get(FILE_TAG, "A request"), context.run.run_id, line
+    )
+    _tag(context, {ERROR_CODE_TAG: code, ERROR_TAG: line[:LONGEST_TAG]})
 
 
 class ImageProgress:
     """Reports images as they finish: about once a second their events in one batch, and the run's counts.
 
     An image that is reused and known to Dagster as it is has no event: nothing was made. With `report_all`
-    it has one: a backfill of images counts as failed for each partition without.
+    it has one: a backfill of images counts as failed for each partition without. With `is_one_of_many`, other
+    steps of the run count as well.
     """
 
     def __init__(
-        self, context: Context, public_url: str, urls: Sequence[str], *, report_all: bool = False
+        self,
+        context: Context,
+        public_url: str,
+        urls: Sequence[str],
+        *,
+        report_all: bool = False,
+        is_one_of_many: bool = False,
     ) -> None:
         self._context = context
         self._public_url = public_url
         self._urls = urls
         self._report_all = report_all
+        self._is_one_of_many = is_one_of_many
         self._events: list[dg.AssetMaterialization] = []
-        self._done = self._failed = 0
-        self._flushed_at = time.monotonic()
+        self._done = self._failed = self._counted = self._counted_failed = 0
+        self._flushed_at = self._counted_at = time.monotonic()
 
     def add(self, result: ImageResult) -> None:
         """Count an image, and report it unless it failed."""
@@ -161,11 +186,18 @@ class ImageProgress:
         if result.record and not result.error and not is_known:
             self._events.append(metadata.materialization(result.key, result.record, self._public_url))
         self._failed += result.status == "failed"
-        if (
-            len(self._events) >= MOST_EVENTS_IN_A_BATCH
-            or time.monotonic() - self._flushed_at >= SECONDS_BETWEEN_FLUSHES
-        ):
-            self.flush()
+        now = time.monotonic()
+        if len(self._events) >= MOST_EVENTS_IN_A_BATCH or now - self._flushed_at >= SECONDS_BETWEEN_FLUSHES:
+            self._flush()
+            moved = self._done - self._counted
+            if moved >= SHARE_SEEN * len(self._urls) or now - self._counted_at >= SECONDS_BETWEEN_COUNTS:
+                self._count()
+
+    def finish(self) -> None:
+        """Write what has not been written yet; the last count of a whole request is `tag_end`'s."""
+        self._flush()
+        if self._is_one_of_many or self._report_all or self._done < len(self._urls):
+            self._count()
 
     def _is_known(self, result: ImageResult) -> bool:
         # A run that died may have stored an image and not reported it.
@@ -177,20 +209,24 @@ class ImageProgress:
         keys = [image_key(url) for url in self._urls]
         return reported_data_versions(self._context.instance, COMPRESSED_IMAGE, keys)
 
-    def flush(self) -> None:
-        """Write what has not been written yet."""
+    def _flush(self) -> None:
         report_materializations(self._context, self._events)
         self._events = []
-        if self._done:
-            tags = self._context.instance.get_run_by_id(self._context.run.run_id).tags  # type: ignore[union-attr]
-            done, failed = (int(tags.get(name, 0)) for name in (IMAGES_DONE_TAG, IMAGES_FAILED_TAG))
-            _tag(
-                self._context,
-                {IMAGES_DONE_TAG: done + self._done, IMAGES_FAILED_TAG: failed + self._failed},
-            )
-        self._done = self._failed = 0
         self._flushed_at = time.monotonic()
 
+    def _count(self) -> None:
+        done, failed = self._done, self._failed
+        if self._is_one_of_many:
+            run = self._context.instance.get_run_by_id(self._context.run.run_id)
+            tags = run.tags if run else {}
+            done += int(tags.get(IMAGES_DONE_TAG, 0)) - self._counted
+            failed += int(tags.get(IMAGES_FAILED_TAG, 0)) - self._counted_failed
+        if self._done > self._counted:
+            _tag(self._context, {IMAGES_DONE_TAG: done, IMAGES_FAILED_TAG: failed})
+        self._counted, self._counted_failed = self._done, self._failed
+        self._counted_at = time.monotonic()
 
-def _tag(context: Context, tags: dict[str, str | int]) -> None:
-    context.instance.add_run_tags(context.run.run_id, {name: str(value) for name, value in tags.items()})
+
+def _tag(context: Context, tags: Mapping[str, str | int]) -> None:
+    if tags:
+        context.instance.add_run_tags(context.run.run_id, {name: str(value) for name, value in tags.items()})

@@ -1,14 +1,12 @@
-"""What assets and the sensor get: the settings, the storage, and a place for what passes between steps."""
+"""What assets and the sensor get: the settings and the storage."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import dagster as dg
-from pydantic import Field
-from upath import UPath
+from pydantic import Field, PrivateAttr
 
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.run_launcher import hold_run_lock
@@ -22,6 +20,8 @@ class ImagiResource(dg.ConfigurableResource[Any]):
         default={},
         description="Settings that differ from their default (docs/settings.md), by name, as text.",
     )
+
+    _settings: Settings | None = PrivateAttr(default=None)
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -37,42 +37,27 @@ class ImagiResource(dg.ConfigurableResource[Any]):
             yield self
 
     def settings(self) -> Settings:
-        """The settings; raises pydantic's ValidationError on a bad value."""
-        # In a run Dagster has put the values in; while the definitions load, they are still variables.
-        values = {
-            name: value.get_value() if isinstance(value, dg.EnvVar) else value
-            for name, value in self.overrides.items()
-        }
-        return Settings(**values)  # type: ignore[arg-type]  # pydantic parses the text
+        """The settings, read once; raises pydantic's ValidationError on a bad value."""
+        if self._settings is None:
+            # In a run Dagster has put the values in; while the definitions load, they are still variables.
+            values = {
+                name: value.get_value() if isinstance(value, dg.EnvVar) else value
+                for name, value in self.overrides.items()
+            }
+            self._settings = Settings(**values)  # type: ignore[arg-type]  # pydantic parses the text
+        return self._settings
 
     def store(self) -> Store:
         """The storage."""
         return Store(self.settings().storage)
 
 
-class ChunkIOManager(dg.ConfigurableIOManager):
-    """Hands the outcome of a chunk to the step that collects them, as JSON on the shared storage root.
-
-    Steps may run on other machines, so nothing may pass through a local folder.
-    """
-
-    imagi: dg.ResourceDependency[ImagiResource]
+class NothingIsHandedOver(dg.IOManager):
+    """Keeps no output: what passes between steps lies in the storage, under a name that both sides know."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Keep what a step returned, until the report is written."""
-        store = self.imagi.store()
-        store.write(_place(store, context.partition_key, context), json.dumps(obj).encode())
+        """Keep nothing."""
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """What the step upstream returned."""
-        assert context.upstream_output is not None
-        store = self.imagi.store()
-        data = store.read(_place(store, context.partition_key, context.upstream_output))
-        if data is None:
-            raise dg.Failure("The outcome of an earlier step is gone. Run the whole job again.")
-        return json.loads(data)
-
-
-def _place(store: Store, request_id: str, output: dg.OutputContext) -> UPath:
-    run_id, *parts = output.get_identifier()
-    return store.work(request_id) / run_id / ("-".join(parts) + ".json")
+        """No step asks for this; raises NotImplementedError."""
+        raise NotImplementedError

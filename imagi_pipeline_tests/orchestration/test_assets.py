@@ -149,6 +149,43 @@ def test_the_checks_say_what_is_wrong(installation: Installation, image_host: Im
     assert passed == {"has_the_rows_of_the_upload": "SUCCEEDED", "every_image_compressed": "FAILED"}
 
 
+def test_a_check_that_breaks_fails_no_request(
+    installation: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a check with a mistake in it")
+
+    monkeypatch.setattr("imagi_pipeline.orchestration.assets.rows_of_the_upload", broken)
+    done = installation.process(csv_of(image_host.add("a.jpg")))
+    assert done.status == "completed"
+    key = dg.AssetCheckKey(dg.AssetKey("enriched_csv"), "has_the_rows_of_the_upload")
+    (record,) = installation.instance.event_log_storage.get_asset_check_execution_history(key, limit=2)
+    assert record.status.value == "FAILED"
+    assert record.evaluation
+    assert record.evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert "a check with a mistake in it" in str(record.evaluation.description)
+
+
+def test_a_small_request_writes_few_events_and_tags(
+    installation: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launch by a daemon adds two to four events."""
+    written: list[dict[str, str]] = []
+    add_run_tags = dg.DagsterInstance.add_run_tags
+
+    def add(instance: dg.DagsterInstance, run_id: str, new_tags: dict[str, str]) -> None:
+        written.append(new_tags)
+        add_run_tags(instance, run_id, new_tags)
+
+    monkeypatch.setattr(dg.DagsterInstance, "add_run_tags", add)
+    monkeypatch.setattr("imagi_pipeline.orchestration.progress.SECONDS_BETWEEN_FLUSHES", 3600.0)
+    manifest = RequestManifest("products.csv", created=1.0)
+    done = installation.process(csv_of(image_host.add("a.jpg", "b.jpg", "c.jpg")), manifest)
+    assert len(installation.instance.all_logs(str(done.run_id))) <= 27
+    ours = [tags for tags in written if any(name.startswith("imagi/") for name in tags)]
+    assert len(ours) <= 3, ours
+
+
 def test_a_damaged_result_fails_its_check(installation: Installation, image_host: ImageHost) -> None:
     done = installation.process(csv_of(image_host.add("a.jpg", "b.jpg")))
     path = installation.store.result(done.request_id, "products.csv")
@@ -220,6 +257,34 @@ def test_one_asset_of_a_request_can_be_materialized_from_the_ui(
     path.unlink()
     assert installation.materialize("enriched_csv", partition=done.request_id).success
     assert path.read_bytes() == before
+
+
+def test_the_enriched_csv_alone_compresses_nothing(
+    installation: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = installation.process(csv_of(image_host.add("a.jpg", "b.jpg", "c.jpg")))
+    monkeypatch.setenv("IMAGI_REUSE_FOR", "0")
+    monkeypatch.setenv("IMAGI_CHUNK_SIZE", "1")
+    again = installation.materialize("enriched_csv", partition=done.request_id)
+    assert again.success
+    assert sum(image_host.asked.values()) == 3
+    (event,) = materializations(installation, again.run_id)
+    assert event.get_dagster_event().asset_key == dg.AssetKey("enriched_csv")
+
+
+def test_the_report_alone_can_be_materialized_from_the_ui(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    done = installation.process(csv_of(image_host.add("a.jpg")))
+    path = installation.store.report(done.request_id)
+    path.unlink()
+    again = installation.materialize("compression_report", partition=done.request_id)
+    assert again.success
+    assert path.exists()
+    run = installation.instance.get_run_by_id(again.run_id)
+    assert run
+    done_and_total = run.tags["imagi/images_done"], run.tags["imagi/images_total"]
+    assert done_and_total == ("1", "1")
 
 
 def test_an_image_that_is_gone_keeps_its_url_and_the_csv_says_why(

@@ -1,0 +1,53 @@
+"""What the steps of a run read of their request; dg.Failure, in plain words, when it is not there."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pandas as pd
+
+from imagi_pipeline.core import reports
+from imagi_pipeline.core.csv.reading import read_request
+from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.orchestration.progress import failure
+
+
+def read_manifest(store: Store, request_id: str) -> RequestManifest:
+    """What came with the CSV of a request."""
+    manifest = store.read_manifest(request_id)
+    if manifest is None:
+        raise dg.Failure(
+            f"There is no upload with the request id {request_id}. Drop a CSV into {store.landing}.",
+            allow_retries=False,
+        )
+    return manifest
+
+
+def read_upload(store: Store, request_id: str, manifest: RequestManifest) -> CsvTable:
+    """The CSV as it came, parsed; raises dg.Failure also when it cannot be processed."""
+    try:
+        return read_request(
+            store.read_upload(request_id, manifest),
+            url_columns=manifest.url_columns,
+            base_url=manifest.base_url,
+        )
+    except ImagiError as error:
+        raise failure(error) from error
+
+
+def read_urls(store: Store, request_id: str) -> list[str]:
+    """The distinct URLs of the images of a request, in their order in the CSV."""
+    data = store.read(store.references(request_id))
+    if data is None:
+        raise dg.Failure("There is no uploaded_csv of this request yet. Materialize it first.")
+    return reports.distinct_urls(reports.from_csv(data))
+
+
+def read_report(store: Store, request_id: str) -> pd.DataFrame:
+    """The report of a request."""
+    data = store.read(store.report(request_id))
+    if data is None:
+        raise dg.Failure("There is no compression_report of this request yet. Materialize it first.")
+    return reports.from_csv(data)
