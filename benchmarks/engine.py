@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--preset", default="balanced", choices=["fast", "balanced", "small"])
+    parser.add_argument("--preset", default="balanced", choices=["fast", "balanced", "small", "lossless"])
     parser.add_argument("--quality", type=int)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)

@@ -72,13 +72,14 @@ class Settings(BaseSettings):
         None, description="Where people reach the Dagster UI (`run_url`); unset: as IMAGI_DAGSTER_URL."
     )
 
-    preset: Literal["fast", "balanced", "small"] = Field(
+    preset: Literal["fast", "balanced", "small", "lossless"] = Field(
         "balanced",
         description="Effort of the encoder: fast (least CPU), balanced (fitted Huffman tables), "
-        "small (progressive, at a lower quality).",
+        "small (progressive, at a lower quality), "
+        "lossless (no pixel is changed that need not be).",
     )
     quality: int | None = Field(
-        None, ge=1, le=100, description="Encoder quality; unset: 80, and 70 with preset small."
+        None, ge=1, le=100, description="Encoder quality; unset: 80, 70 with preset small, 95 with lossless."
     )
     output_format: Literal["same", "jpeg", "webp", "avif"] = Field(
         "same", description="Format of the compressed images; same: as the source, if browsers show it."

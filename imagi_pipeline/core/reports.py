@@ -32,6 +32,7 @@ RECORD_COLUMNS = [
     "width",
     "height",
     "kept_source",
+    "encoder",
 ]
 """What the report takes over from the record of an image; the names are those of its fields."""
 

@@ -96,6 +96,7 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
             "bytes_after": record.bytes,
             "dimensions": f"{record.source_width}x{record.source_height} -> {record.width}x{record.height}",
             "format": f"{record.source_format} -> {record.format}{' (kept)' if record.kept_source else ''}",
+            "encoder": record.encoder or "not told",
             "preview": dg.MetadataValue.md(f"![{key}]({url})"),
         },
         tags={CODE_VERSION_TAG: record.settings, DATA_VERSION_TAG: record.data_version},

@@ -8,9 +8,11 @@
    caller then decodes pixels as if this module were not there. Nothing is printed. The memory of the coefficients is
    bounded before the first of them is read. */
 
+#ifndef WITHOUT_PYTHON /* as fuzzed by imagi_pipeline_tests/core/images/fuzz_jpeg_coefficients.c */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
+#endif
 
 #include <setjmp.h>
 #include <stdint.h>
@@ -627,6 +629,8 @@ static int run(job *work) {
 
 /* --- for Python */
 
+#ifndef WITHOUT_PYTHON
+
 static PyObject *rewrite(PyObject *module, PyObject *arguments) {
     Py_ssize_t length, steps_length = 0, most_pixels, most_memory;
     int huffman;
@@ -705,3 +709,5 @@ static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT,
                                     NULL};
 
 PyMODINIT_FUNC PyInit__jpeg_coefficients(void) { return PyModuleDef_Init(&MODULE); }
+
+#endif

@@ -30,7 +30,7 @@ def output_format_of(source: SourceImage, image: Image.Image, settings: Compress
     """The format asked for, or the next best one that browsers show and that holds the picture."""
     transparent = image.mode in {"LA", "RGBA"}
     # Lossy compression blurs the scans and line drawings that come in black and white.
-    lossless = transparent or source.image.mode == "1"
+    lossless = transparent or source.image.mode == "1" or settings.is_lossless
     wanted = source.format
     if settings.output_format != "same":
         wanted = settings.output_format.upper()

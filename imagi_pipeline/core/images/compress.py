@@ -34,6 +34,7 @@ from imagi_pipeline.core.images.requantizing import requantized
 from imagi_pipeline.core.images.stripping import strip_metadata
 
 _ANIMATED_FORMATS = {"GIF", "WEBP", "PNG", "AVIF"}
+_LOSSY_FORMATS = {"JPEG", "WEBP", "AVIF"}
 _WORTHWHILE_SIZE = 0.9
 
 
@@ -76,7 +77,7 @@ def thumbnail(data: bytes, side: int) -> bytes:
 def _thumbnail(data: bytes, side: int) -> bytes:
     source = open_source(data)
     with decoding(source):
-        return encode_jpeg(develop(source, side).image, CompressionSettings(preset="fast"))
+        return encode_jpeg(develop(source, side).image, CompressionSettings(preset="fast")).data
 
 
 def _compress(
@@ -117,16 +118,23 @@ def _recompress(source: SourceImage, settings: CompressionSettings) -> Compresse
         loses = loses_by_reencoding(source)
         picture = develop(source, settings.longest_side)
         output_format = output_format_of(source, picture.image, settings)
-        kept = showable_source(source, picture, output_format, keep_recoloured=loses)
+        kept = showable_source(source, picture, output_format, keep_recoloured=loses or settings.is_lossless)
+    if settings.is_lossless:
+        loses = loses or picture.recoloured or output_format in _LOSSY_FORMATS
     if kept is not None and loses:
         return _compressed(source, kept, source.format, picture.image.size, kept_source=True, encoder="kept")
     failure = f"The {source.description} could not be written as {output_format}."
     with failing_as(ErrorCode.ENCODING_FAILED, failure):
         encoded = encode(source, picture.image, output_format, settings)
-    if kept is not None and len(encoded) > _WORTHWHILE_SIZE * len(kept):
+    if kept is not None and len(encoded.data) > _WORTHWHILE_SIZE * len(kept):
         return _compressed(source, kept, source.format, picture.image.size, kept_source=True, encoder="kept")
     return _compressed(
-        source, encoded, output_format, picture.image.size, kept_source=False, encoder="pillow"
+        source,
+        encoded.data,
+        output_format,
+        picture.image.size,
+        kept_source=False,
+        encoder=encoded.encoder,
     )
 
 

@@ -13,11 +13,12 @@ ALGORITHM_VERSION = 2
 class CompressionSettings:
     """What a compressed image shall look like.
 
-    `quality` (1 to 100) unset means 80, and 70 with preset small. `longest_side` and `max_pixels` are in
-    pixels.
+    `quality` (1 to 100) unset means 80, and 70 with preset small. Preset lossless changes no pixel that it
+    need not change; what must be drawn again as JPEG or AVIF (another size or format) has a quality of 95
+    there. `longest_side` and `max_pixels` are in pixels.
     """
 
-    preset: Literal["fast", "balanced", "small"] = "balanced"
+    preset: Literal["fast", "balanced", "small", "lossless"] = "balanced"
     quality: int | None = None
     output_format: Literal["same", "jpeg", "webp", "avif"] = "same"
     longest_side: int | None = None
@@ -28,7 +29,12 @@ class CompressionSettings:
         """The quality that the encoder is given."""
         if self.quality is not None:
             return self.quality
-        return 70 if self.preset == "small" else 80
+        return {"small": 70, "lossless": 95}.get(self.preset, 80)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether pixels that may stay must stay as they are."""
+        return self.preset == "lossless"
 
     @property
     def fingerprint(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from imagi_pipeline.core.images.compressed_image import Encoded
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import in_8_bits
 from imagi_pipeline.core.images.jpeg_encoding import encode_jpeg
@@ -15,19 +16,25 @@ from imagi_pipeline.core.images.stripping import webp_chunks
 
 def encode(
     source: SourceImage, image: Image.Image, output_format: str, settings: CompressionSettings
-) -> bytes:
+) -> Encoded:
     """The image as a file of the format, which must be able to hold it."""
-    fast = settings.preset == "fast"
-    quality = settings.effective_quality
     if output_format == "JPEG":
         return encode_jpeg(image, settings)
+    return Encoded(_encode_by_pillow(source, image, output_format, settings), "pillow")
+
+
+def _encode_by_pillow(
+    source: SourceImage, image: Image.Image, output_format: str, settings: CompressionSettings
+) -> bytes:
+    fast = settings.preset == "fast"
+    quality = settings.effective_quality
     if output_format == "GIF":
         return encode_gif(image)
     if output_format == "PNG":
         return encode_png(image, fast)
     image = in_8_bits(image) if image.mode == "I;16" else image
     if output_format == "WEBP":
-        lossless = _is_lossless_webp(source)
+        lossless = settings.is_lossless or _is_lossless_webp(source)
         method = 2 if fast else 4
         return saved(image, "WEBP", quality=quality, method=method, lossless=lossless, exact=lossless)
     return saved(image, "AVIF", quality=quality, speed=8 if fast else 6, max_threads=1)

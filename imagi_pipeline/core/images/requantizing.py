@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from imagi_pipeline.core.images.colour import is_srgb
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import fitted, orientation_of
 from imagi_pipeline.core.images.jpeg_coefficients import Huffman, rewritten
+from imagi_pipeline.core.images.jpeg_quality import requantizing_quality
 from imagi_pipeline.core.images.opening import SourceImage
 from imagi_pipeline.core.images.stripping import strip_metadata
 
@@ -15,7 +17,12 @@ _WORTHWHILE_SIZE = 0.9
 _MODES = {"L", "RGB"}
 _FIRST_TRANSPOSED_ORIENTATION = 5
 # The same for a source and for its compressed image: then compressing that again changes no byte.
-_HUFFMAN_OF_SAME = {"fast": Huffman.COUNTED, "balanced": Huffman.COUNTED, "small": Huffman.PROGRESSIVE}
+_HUFFMAN_OF_SAME = {
+    "fast": Huffman.COUNTED,
+    "balanced": Huffman.COUNTED,
+    "small": Huffman.PROGRESSIVE,
+    "lossless": Huffman.PROGRESSIVE,
+}
 _HUFFMAN = {"fast": Huffman.STANDARD, "balanced": Huffman.COUNTED, "small": Huffman.PROGRESSIVE}
 
 
@@ -36,39 +43,40 @@ class Requantized:
 def requantized(source: SourceImage, settings: CompressionSettings) -> Requantized | None:
     """The JPEG made smaller in its coefficients; None when its pixels must be decoded for what is asked.
 
-    What would not get smaller by a tenth keeps its coefficients and loses only metadata and spare bits.
+    What would not get smaller by a tenth keeps its coefficients and loses only metadata and spare bits, as
+    everything does with preset lossless.
     """
     if not _needs_no_pixels(source, settings):
         return None
     orientation = orientation_of(source.image)
-    coarser = rewritten(
-        source.data,
-        settings.effective_quality,
-        _HUFFMAN[settings.preset],
-        max_pixels=settings.max_pixels,
-        orientation=orientation,
+    # Only a lossless preset lets colours that are not sRGB through to here; they need their profile.
+    keep_icc = not _is_srgb(source)
+    rewrite = functools.partial(
+        rewritten, source.data, max_pixels=settings.max_pixels, orientation=orientation, keep_icc=keep_icc
     )
-    if coarser is None:
-        return None
-    width, height = source.width, source.height
-    if orientation >= _FIRST_TRANSPOSED_ORIENTATION:
-        width, height = height, width
-    stripped = _stripped(source) if orientation == 1 else None
-    limit = len(source.data) if stripped is None else len(stripped)
-    if not coarser.is_lossless and len(coarser.data) <= _WORTHWHILE_SIZE * limit:
-        return Requantized(coarser.data, width, height, is_source=False, is_rewritten=True)
-    same = rewritten(
-        source.data,
-        None,
-        _HUFFMAN_OF_SAME[settings.preset],
-        max_pixels=settings.max_pixels,
-        orientation=orientation,
-    )
+    stripped = _stripped(source, keep_icc=keep_icc) if orientation == 1 else None
+    if not settings.is_lossless:
+        coarser = rewrite(requantizing_quality(settings.effective_quality), _HUFFMAN[settings.preset])
+        if coarser is None:
+            return None
+        limit = _WORTHWHILE_SIZE * len(source.data if stripped is None else stripped)
+        if not coarser.is_lossless and len(coarser.data) <= limit:
+            return _result(source, coarser.data, orientation, is_source=False, is_rewritten=True)
+    same = rewrite(None, _HUFFMAN_OF_SAME[settings.preset])
     if same is None:
         return None
     if stripped is not None and len(stripped) <= len(same.data):
-        return Requantized(stripped, width, height, is_source=True, is_rewritten=False)
-    return Requantized(same.data, width, height, is_source=orientation == 1, is_rewritten=True)
+        return _result(source, stripped, orientation, is_source=True, is_rewritten=False)
+    return _result(source, same.data, orientation, is_source=orientation == 1, is_rewritten=True)
+
+
+def _result(
+    source: SourceImage, data: bytes, orientation: int, *, is_source: bool, is_rewritten: bool
+) -> Requantized:
+    width, height = source.width, source.height
+    if orientation >= _FIRST_TRANSPOSED_ORIENTATION:
+        width, height = height, width
+    return Requantized(data, width, height, is_source, is_rewritten)
 
 
 def _needs_no_pixels(source: SourceImage, settings: CompressionSettings) -> bool:
@@ -78,12 +86,16 @@ def _needs_no_pixels(source: SourceImage, settings: CompressionSettings) -> bool
         and settings.output_format in {"same", "jpeg"}
         and fitted(size, settings.longest_side) == size
         and source.image.mode in _MODES
-        and is_srgb(source.image.mode, source.image.info.get("icc_profile"))
+        and (settings.is_lossless or _is_srgb(source))
     )
 
 
-def _stripped(source: SourceImage) -> bytes | None:
+def _is_srgb(source: SourceImage) -> bool:
+    return is_srgb(source.image.mode, source.image.info.get("icc_profile"))
+
+
+def _stripped(source: SourceImage, *, keep_icc: bool) -> bytes | None:
     try:
-        return strip_metadata(source.data, source.format)
+        return strip_metadata(source.data, source.format, keep_icc=keep_icc)
     except ValueError:
         return None  # bytes that cannot be followed may hide metadata

@@ -59,9 +59,8 @@ def test_a_jpeg_gets_smaller_and_looks_the_same() -> None:
     assert mean_difference(opened(image.data), opened(source)) < 3
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "BMP"])
-def test_small_is_smaller_than_balanced_and_balanced_than_fast(image_format: str) -> None:
-    source = saved(photo(), image_format, quality=97)
+def test_small_is_smaller_than_balanced_and_balanced_than_fast() -> None:
+    source = saved(photo(), "JPEG", quality=97)
     fast, balanced, small = (
         compress(source, CompressionSettings(preset)).data for preset in ("fast", "balanced", "small")
     )
