@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageFile
 
+from imagi_pipeline.core.errors import CodecError, ErrorCode
+from imagi_pipeline.core.images.opening import failing_as
 from imagi_pipeline.core.images.stripping import (
     PNG_CHUNKS_KEPT,
     PNG_SIGNATURE,
@@ -43,16 +45,18 @@ class RepairedFile:
 def repaired(data: bytes) -> RepairedFile | None:
     """The JPEG, PNG or GIF without its fault; None when it has another fault than those repaired here."""
     try:
-        if data.startswith(b"\xff\xd8\xff"):
-            return _ended_jpeg(data)
-        if data.startswith(PNG_SIGNATURE):
-            return _png_without_ancillary_faults(data)
-        if data.startswith(b"GIF8"):
-            return _ended_gif(data)
-    except (ValueError, IndexError, struct.error, OSError, SyntaxError):
-        # What cannot be followed, and what Pillow says of pixels that are missing.
-        pass
-    return None
+        with failing_as(ErrorCode.CORRUPT_IMAGE, "It cannot be repaired."):
+            return _repaired(data)
+    except CodecError:
+        return None
+
+
+def _repaired(data: bytes) -> RepairedFile | None:
+    if data.startswith(b"\xff\xd8\xff"):
+        return _ended_jpeg(data)
+    if data.startswith(PNG_SIGNATURE):
+        return _png_without_ancillary_faults(data)
+    return _ended_gif(data) if data.startswith(b"GIF8") else None
 
 
 def _ended_jpeg(data: bytes) -> RepairedFile | None:
