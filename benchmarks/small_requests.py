@@ -41,8 +41,10 @@ SECONDS_IDLE = 20.0
 NAMES = {
     "forkserver": "runs",
     "code_server": "code server",
-    "dagster._daemon": "daemon",
-    "dagster_webserver": "web server",
+    "_daemon": "daemon",
+    "service.daemon": "daemon",
+    "webserver": "web server",
+    "web_server": "web server",
     "gateway": "gateway",
 }
 """What the command line of a process contains, and what it is called here; the first that fits."""

@@ -171,7 +171,7 @@ def _name_of(pid: int) -> str:
         "codec_process": "codec",
         FORKED: "run" if FORKED in " ".join(command(parent(pid) or 0)) else "fork server",
         " grpc ": "code server",
-        "dagster._daemon": "daemon",
+        "service.daemon": "daemon",
         "dagster_webserver": "web server",
         " gateway ": "gateway",
         " serve ": "supervisor",

@@ -19,6 +19,7 @@ from imagi_pipeline.settings import variable
 MODULE = "imagi_pipeline.definitions"
 LOCATION = "imagi_pipeline"
 CODE_SERVER = "imagi_pipeline.service.code_server"
+DAEMON = "imagi_pipeline.service.daemon"
 WEB_SERVER = "imagi_pipeline.service.web_server"
 SERVE_CODE = ("api", "grpc", "-m", MODULE, "--location-name", LOCATION)
 """Not `code-server start`: that stays up, and serves nothing, when the process behind it is killed."""
@@ -76,7 +77,7 @@ def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
                 _module(CODE_SERVER, *SERVE_CODE, "-s", str(code_socket), *QUIET),
                 lambda: _listens(code_socket),
             ),
-            Program("daemon", _module("dagster._daemon", "run", "-w", str(workspace), *QUIET)),
+            Program("daemon", _module(DAEMON, "run", "-w", str(workspace), *QUIET)),
             Program(
                 "web server",
                 _module(WEB_SERVER, "-w", str(workspace), *_options("-h", "-p", ui), *QUIET),
