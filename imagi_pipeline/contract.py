@@ -7,6 +7,7 @@ status of a request.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from imagi_pipeline.core.request_status import (
     CANCELLED,
@@ -98,7 +99,7 @@ def status_of_run(
         bytes_after=_number(tags, BYTES_AFTER_TAG),
         error_code=(tags.get(ERROR_CODE_TAG) or PROCESS_LOST) if failed else None,
         error=(tags.get(ERROR_TAG) or _lost(tags)) if failed else None,
-        created=float(tags[CREATED_TAG]) if CREATED_TAG in tags else created,
+        created=_time(tags.get(CREATED_TAG, "")) or created,
         finished=None if status == IN_QUEUE else finished,
         owner=tags.get(OWNER_TAG),
     )
@@ -111,6 +112,16 @@ def _lost(tags: Mapping[str, str]) -> str:
         f"The process of its run was started {times} and ended before it was done: killed, out of memory, "
         "or never up. Its log in the Dagster UI says more. Try the request again."
     )
+
+
+def _time(text: str) -> float | None:
+    """Seconds since 1970; None for what is none: anybody may launch a run with tags of their own."""
+    try:
+        seconds = float(text)
+        datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return seconds
 
 
 def _number(tags: Mapping[str, str], name: str) -> int | None:

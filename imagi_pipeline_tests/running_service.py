@@ -21,6 +21,7 @@ import uvicorn
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.gateway.app import build_app
 from imagi_pipeline.gateway.dagster_client import DagsterClient
+from imagi_pipeline.service.http_server import http_config
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.processes import SIGINT_IGNORED, alive, descendants
 
@@ -127,9 +128,7 @@ def running_service(folder: Path, **settings: str) -> Iterator[Service]:
 def served_gateway(settings: Settings) -> Iterator[str]:
     """The gateway alone, in this process, at the URL that is given."""
     port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(build_app(settings), host="127.0.0.1", port=port, log_level="warning")
-    )
+    server = uvicorn.Server(http_config(build_app(settings), "127.0.0.1", port))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

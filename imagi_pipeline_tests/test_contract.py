@@ -64,3 +64,9 @@ def test_a_run_that_waits_shows_no_figures_of_the_run_before_it() -> None:
     assert (waiting.images_total, waiting.images_done) == (None, 0)
     assert (waiting.created, waiting.owner) == (0.5, "shop")
     assert status_of_run("run", "STARTED", tags, 1.0, None).images_done == 5
+
+
+@pytest.mark.parametrize("text", ["-1e308", "1e308", "nan", "inf", "yesterday", ""])
+def test_a_time_that_is_none_gives_way_to_that_of_the_run(text: str) -> None:
+    tags = {"imagi/request_id": "a", "imagi/created": text}
+    assert status_of_run("run", "SUCCESS", tags, 5.0, 6.0).created == 5.0

@@ -10,6 +10,9 @@ from imagi_pipeline.core.storage.landing import waiting_requests
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
 
+PROBE_BYTES = 65_536
+"""On a full disk an empty file can still be made."""
+
 SECONDS_TO_WAIT = 900.0
 """A request becomes a run within seconds; with very many at once, within minutes."""
 
@@ -22,7 +25,7 @@ def problems(store: Store, client: DagsterClient) -> list[str]:
 def _storage_problems(store: Store) -> list[str]:
     probe = store.landing / f".{uuid.uuid4().hex}.part"
     try:
-        store.write(probe, b"")
+        store.write(probe, bytes(PROBE_BYTES))
         probe.unlink(missing_ok=True)
     except (StorageError, OSError) as error:
         return [str(error)]

@@ -23,10 +23,11 @@ from starlette.types import Message as AsgiMessage
 from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.csv.urls import normalise
+from imagi_pipeline.core.errors import ErrorCode
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, publish, status_without_run
 from imagi_pipeline.core.storage.manifests import RequestManifest, safe_file_name
 from imagi_pipeline.core.storage.store import Store
-from imagi_pipeline.gateway.problems import ApiError
+from imagi_pipeline.gateway.problems import ApiError, unavailable
 from imagi_pipeline.settings import Settings, variable
 
 BYTES_IN_MEMORY = 1 << 20
@@ -35,6 +36,9 @@ BYTES_OF_A_FORM = 1 << 16
 
 RAW_TYPES = frozenset({"text/csv", "application/csv", "application/octet-stream", "text/plain"})
 LONGEST_KEY = 255
+OPTIONS = frozenset({"url_column", "base_url", "callback_url"})
+LONGEST_OPTION = 2_000
+"""Characters: what browsers and servers take for a URL; a column's name is shorter."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,17 @@ class Upload:
 async def received(request: Request, settings: Settings) -> AsyncIterator[Upload]:
     """The CSV in the body of a request: a multipart form with a `file`, or the CSV itself.
 
-    Raises ApiError (413, 415, 422).
+    Raises ApiError (413, 415, 422, 503).
     """
     try:
         async with _body(request, settings) as upload:
             yield upload
+    except OSError as error:
+        raise unavailable(
+            ErrorCode.STORAGE_FAILURE.code,
+            f"The upload cannot be kept in the folder for temporary files: {error.strerror or error}. Free "
+            "space there, or set TMPDIR of the gateway to another folder.",
+        ) from error
     except ClientDisconnect as error:
         raise ApiError(400, "client_gone", "The connection ended before the whole body was there.") from error
 
@@ -148,6 +158,10 @@ def _options(given: list[tuple[str, str]], name: str) -> Options:
     def last(wanted: str) -> str | None:
         return next((value for key, value in reversed(given) if key == wanted and value), None)
 
+    for field, value in given:
+        if field in OPTIONS and len(value) > LONGEST_OPTION:
+            message = f"The field {field} may have {LONGEST_OPTION:,} characters."
+            raise ApiError(422, "invalid_request", message, column=field)
     return Options(
         name=safe_file_name(name),
         url_columns=tuple(value for key, value in given if key == "url_column" and value),

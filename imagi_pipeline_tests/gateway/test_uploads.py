@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, land_requests
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.uploads import remove_old_keys
 from imagi_pipeline.settings import Settings
-from imagi_pipeline_tests.running_service import free_port, served_gateway
+from imagi_pipeline_tests.running_service import free_port, served_gateway, wait_for
 
 UPLOAD = "/imagi-process/upload_csv/"
 LIMIT = 20_000
@@ -127,6 +130,76 @@ def test_a_key_whose_gateway_died_before_the_request_was_there_is_taken_up_again
     assert (store.landing / first / "upload.csv").exists()
 
 
+@contextmanager
+def gateway_process(largest_file: int | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`imagi gateway` and its URL; it can write no file beyond `largest_file` bytes, as on a full disk."""
+
+    def limit() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    port = free_port()
+    command = [sys.executable, "-m", "imagi_pipeline", "gateway", "--port", str(port)]
+    with subprocess.Popen(command, preexec_fn=limit) as process:  # noqa: PLW1509
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_for(lambda: answers(url))
+            yield process, url
+        finally:
+            process.kill()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/healthz", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_where_nothing_can_be_written_the_gateway_says_that_and_where(tmp_path: Path) -> None:
+    csv, headers = csv_of_size(3_000_000), {"Content-Type": "text/csv"}
+    with gateway_process(largest_file=0) as (_, url):
+        raw = requests.post(url + UPLOAD, data=csv, headers=headers, timeout=30)
+        form = requests.post(url + UPLOAD, files={"file": ("a.csv", csv)}, timeout=30)
+        small = requests.post(url + UPLOAD, data=csv_of_size(100), headers=headers, timeout=30)
+        ready = requests.get(f"{url}/readyz", timeout=30)
+    for answer, place in ((raw, "TMPDIR"), (form, "TMPDIR"), (small, "landing")):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (503, "storage_failure")
+        assert place in error["message"]
+        assert "Retry-After" in answer.headers
+    assert ready.status_code == 503
+    assert "landing" in ready.json()["problems"][0]
+
+
+@pytest.mark.parametrize("field", ["url_column", "base_url", "callback_url"])
+@pytest.mark.parametrize("call", ["upload_csv", "inspect_csv"])
+def test_an_option_without_end_is_refused_by_name(limited: str, field: str, call: str) -> None:
+    url, value = f"{limited}/imagi-process/{call}/", "1" * 5000
+    form = requests.post(url, files={"file": ("a.csv", csv_of_size(100))}, data={field: value}, timeout=10)
+    raw = requests.post(
+        url,
+        data=csv_of_size(100),
+        params={field: value},
+        headers={"Content-Type": "text/csv"},
+        timeout=10,
+    )
+    for answer in (form, raw):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["column"]) == (422, "invalid_request", field)
+
+
+@pytest.mark.parametrize("size", [b"-5", b"-1", b"5x", b"f" * 30, b""])
+def test_a_malformed_chunk_is_the_fault_of_its_sender(limited: str, store: Store, size: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", int(limited.rpartition(":")[2])), timeout=10) as client:
+        client.sendall(
+            b"POST /imagi-process/upload_csv/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/csv\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n" + size + b"\r\nImage\r\n0\r\n\r\n"
+        )
+        assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert not list(store.landing.iterdir()) if store.landing.exists() else True
+
+
 class Uploader(threading.Thread):
     """Uploads one CSV after the other; remembers what was acknowledged."""
 
@@ -152,18 +225,7 @@ class Uploader(threading.Thread):
 def test_a_gateway_that_is_killed_has_lost_nothing_that_it_acknowledged(
     store: Store, tmp_path: Path, seed: int
 ) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "imagi_pipeline", "gateway", "--port", str(port)]
-    with subprocess.Popen(command) as gateway:
-        url = f"http://127.0.0.1:{port}"
-        patience = time.monotonic() + 60
-        while True:
-            try:
-                requests.get(f"{url}/healthz", timeout=1)
-                break
-            except requests.ConnectionError:
-                assert time.monotonic() < patience
-                time.sleep(0.1)
+    with gateway_process() as (gateway, url):
         uploaders = [Uploader(url, seed * 100 + number) for number in range(6)]
         for uploader in uploaders:
             uploader.start()

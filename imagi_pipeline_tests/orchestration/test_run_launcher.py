@@ -346,6 +346,27 @@ def test_a_run_killed_with_its_code_server_is_failed_and_retried(
         dagster.look_around_until(retry.run_id, dg.DagsterRunStatus.SUCCESS)
 
 
+def test_a_run_whose_daemon_died_while_it_started_goes_on_within_a_minute(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
+    (home / "test" / "may_end").touch()
+    settings = yaml.safe_load(PACKAGED_SETTINGS.read_text())["run_monitoring"]
+    longest = settings["start_timeout_seconds"] + settings["poll_interval_seconds"]
+    assert longest <= 50
+    with started_dagster(instance, jobs_of(home)) as dagster:
+        dagster.look_around()  # a daemon that was never up before ignores what failed until then
+        started, waiting = dagster.submit("locking_job"), dagster.submit("locking_job")
+        for run_id, seconds in ((started, longest), (waiting, 1)):
+            starting = dg.DagsterEvent("PIPELINE_STARTING", "locking_job")  # and the daemon was killed
+            instance.report_dagster_event(starting, run_id, timestamp=time.time() - seconds)
+        failed = dagster.look_around_until(started, dg.DagsterRunStatus.FAILURE)
+        assert dagster.look_around_until(waiting, dg.DagsterRunStatus.STARTING)
+        eventually(lambda: dagster.retry_of(failed.run_id) is not None)
+        retry = dagster.retry_of(failed.run_id)
+        assert retry
+        dagster.look_around_until(retry.run_id, dg.DagsterRunStatus.SUCCESS)
+
+
 def test_a_run_lives_by_the_word_of_its_code_server_and_after_its_death_by_its_lock(
     home: Path, instance: dg.DagsterInstance
 ) -> None:

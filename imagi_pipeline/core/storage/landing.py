@@ -77,8 +77,8 @@ def complete_names(
     return sorted(
         (
             name
-            for name, look in second.items()
-            if first.get(name) == look and not 0 <= now - look.changed_at < quiet_period
+            for name, snapshot in second.items()
+            if first.get(name) == snapshot and not 0 <= now - snapshot.changed_at < quiet_period
         ),
         key=lambda name: (second[name].changed_at, name),
     )
@@ -94,12 +94,14 @@ def land_requests(store: Store, quiet_period: float) -> tuple[list[LandedRequest
         store.landing.mkdir(parents=True, exist_ok=True)
     requests: list[LandedRequest] = []
     problems: list[str] = []
-    folders = [
-        path for path in _children(store.landing) if is_request_id(path.name) and not path.is_symlink()
-    ]
-    for path, look in _complete_files(store.landing, quiet_period):
+    entries = _children(store.landing)
+    folders = [path for path in entries if is_request_id(path.name) and not path.is_symlink()]
+    for path in entries:
         with collecting_problems(problems, path):
-            requests.append(_accept(store, path, look))
+            _expect_file_or_request(path)
+    for path, snapshot in _complete_files(store.landing, quiet_period):
+        with collecting_problems(problems, path):
+            requests.append(_accept(store, path, snapshot))
     for folder in folders:
         with collecting_problems(problems, folder):
             if landed := _landed_in(folder):
@@ -177,25 +179,42 @@ def waiting_requests(store: Store) -> list[RequestStatus]:
 
 
 def remove_landed(store: Store, request: LandedRequest) -> None:
-    """Remove a request from the landing folder, once it is safe elsewhere."""
-    request.file.unlink(missing_ok=True)
+    """Remove a request from the landing folder, once it is safe elsewhere.
+
+    Raises ValueError when the file is another one than that which was accepted as this request: it would be
+    lost. Raises StorageError, also when the accepted file is gone.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if request.file.read_bytes() != store.read_upload(request.request_id, request.manifest):
+            raise ValueError("its request came with another file. Move this one up by a level")
+        request.file.unlink()
     folder = request.file.parent
     if folder != store.landing:
         (folder / MANIFEST).unlink(missing_ok=True)
         remove_if_empty(folder)
 
 
+def _expect_file_or_request(path: UPath) -> None:
+    """Raise ValueError for what lies in the landing folder and is never taken, unless its name says so."""
+    if is_ignored(path.name):
+        return
+    if path.is_symlink():
+        raise ValueError("it is a link, which could lead to any file. Put a copy in its place")
+    if path.is_dir() and not is_request_id(path.name):
+        raise ValueError("it is a folder. Move its files one level up")
+
+
 def _complete_files(landing: UPath, quiet_period: float) -> list[tuple[UPath, FileSnapshot]]:
-    first = dict(_look(landing))
+    first = dict(_snapshots(landing))
     if not first:
         return []
     time.sleep(SECONDS_BETWEEN_LOOKS)
-    second = dict(_look(landing))
+    second = dict(_snapshots(landing))
     names = complete_names(first, second, time.time(), quiet_period)
     return [(landing / name, second[name]) for name in names if not _has_writer(landing / name)]
 
 
-def _look(landing: UPath) -> Iterator[tuple[str, FileSnapshot]]:
+def _snapshots(landing: UPath) -> Iterator[tuple[str, FileSnapshot]]:
     for path in _children(landing):
         with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
             if _is_dropped_file(path):
@@ -216,27 +235,33 @@ def _children(folder: UPath) -> list[UPath]:
         return []
 
 
-def _accept(store: Store, path: UPath, look: FileSnapshot) -> LandedRequest:
+def _accept(store: Store, path: UPath, snapshot: FileSnapshot) -> LandedRequest:
     manifest = RequestManifest(path.name)
     if not store.is_local:
-        return LandedRequest(_id_in_bucket(path, look), path, manifest)
+        return LandedRequest(_id_in_bucket(path, snapshot), path, manifest)
     request_id = str(uuid.uuid4())
     folder = path.parent / request_id
     folder.mkdir()
     return LandedRequest(request_id, path.rename(folder / manifest.name), manifest)
 
 
-def _id_in_bucket(path: UPath, look: FileSnapshot) -> str:
+def _id_in_bucket(path: UPath, snapshot: FileSnapshot) -> str:
     """A bucket has no rename: the same version of the same object is the same request."""
-    return str(uuid.uuid5(REQUEST_NAMESPACE, f"{path}|{look.etag}|{look.size}|{look.changed_at}"))
+    return str(uuid.uuid5(REQUEST_NAMESPACE, f"{path}|{snapshot.etag}|{snapshot.size}|{snapshot.changed_at}"))
 
 
 def _landed_in(folder: UPath) -> LandedRequest | None:
-    """The request in a folder of its own; None when there is none, or it is being removed just now."""
+    """The request in a folder of its own; None when there is none, or it is being removed just now.
+
+    Raises ValueError when it is broken.
+    """
     # Nothing unfinished lies here, whatever its name says: it came by a rename, or by one put.
     files = [path for path in _children(folder) if path.name != MANIFEST and _is_visible_file(path)]
     if not files:
         return None
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise ValueError(f"one request is one file, and there are {len(files)}: {names}. Move the others out")
     manifest = folder / MANIFEST
     data = None
     with contextlib.suppress(FileNotFoundError):

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 
 MANIFEST = "request.json"
+LAST_TIME = 253_402_300_800  # the year 10000
 
 
 def safe_file_name(name: str) -> str:
@@ -59,8 +60,14 @@ class RequestManifest:
             *(values.get(key) or "" for key in ("base_url", "owner", "callback_url")),
         ]
         texts += columns if isinstance(columns, list) else [None]
-        is_time = isinstance(values.get("created") or 0.0, int | float)
-        if not (is_time and all(isinstance(text, str) for text in texts)):
+        if not (_is_time(values.get("created")) and all(isinstance(text, str) for text in texts)):
             expected = "a name, texts, texts as url_columns, and seconds since 1970 as created"
             raise ValueError(f"{MANIFEST} must have {expected}")
         return cls(**{**values, "url_columns": tuple(columns)})
+
+
+def _is_time(value: object) -> bool:
+    """Whether this is None, or a time in seconds since 1970 that `datetime` can show."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return 0 <= value < LAST_TIME
+    return value is None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.landing import (
     FileSnapshot,
+    LandedRequest,
     complete_names,
     is_ignored,
     land_requests,
@@ -129,6 +131,7 @@ def test_a_request_that_is_just_leaving_the_landing_folder_keeps_its_owner_or_is
         while not stop.is_set():
             publish(store, str(uuid.uuid4()), RequestManifest("a.csv", owner="shop"), b"data")
             for landed in land_requests(store, 0.0)[0]:
+                store.write_upload(landed.request_id, landed.manifest, landed.file.read_bytes())
                 remove_landed(store, landed)
 
     thread = threading.Thread(target=come_and_go)
@@ -140,3 +143,62 @@ def test_a_request_that_is_just_leaving_the_landing_folder_keeps_its_owner_or_is
     finally:
         stop.set()
         thread.join()
+
+
+def test_what_is_never_taken_is_told(store: Store, tmp_path: Path) -> None:
+    store.landing.mkdir(parents=True)
+    (tmp_path / "elsewhere.csv").write_bytes(b"data")
+    landing = Path(store.landing.path)
+    for name in ("link.csv", str(uuid.uuid4()), "dangling.csv", ".hidden.csv"):
+        (landing / name).symlink_to(tmp_path / ("nowhere" if name == "dangling.csv" else "elsewhere.csv"))
+    (landing / "march").mkdir()
+    (landing / "march" / "inner.csv").write_bytes(b"data")
+    (landing / ".upload.part").mkdir()
+    landed, problems = land_requests(store, 0.0)
+    assert landed == []
+    assert len(problems) == 4
+    assert sum("it is a link" in problem for problem in problems) == 3
+    assert any("march cannot be taken: it is a folder" in problem for problem in problems)
+
+
+def accepted(store: Store, request_id: str) -> LandedRequest:
+    """A request that lies in the landing folder and in the uploads."""
+    publish(store, request_id, RequestManifest("a.csv"), b"data")
+    ((landed,), _) = land_requests(store, 0.0)
+    store.write_upload(request_id, landed.manifest, landed.file.read_bytes())
+    return landed
+
+
+def test_a_second_file_in_the_folder_of_a_request_is_told_and_nothing_is_removed(store: Store) -> None:
+    request_id = str(uuid.uuid4())
+    accepted(store, request_id)
+    (store.landing / request_id / "b.csv").write_bytes(b"other")
+    landed, (problem,) = land_requests(store, 0.0)
+    assert landed == []
+    assert "there are 2: a.csv, b.csv" in problem
+    assert [found.request_id for found in waiting_requests(store)] == [request_id]
+    (store.landing / request_id / "b.csv").unlink()
+    assert len(land_requests(store, 0.0)[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["a.csv", "b.csv"])
+def test_a_file_that_took_the_place_of_an_accepted_one_is_not_removed(store: Store, name: str) -> None:
+    request_id = str(uuid.uuid4())
+    landed = accepted(store, request_id)
+    remove_landed(store, landed)
+    publish(store, request_id, RequestManifest(name), b"other")
+    ((other,), _) = land_requests(store, 0.0)
+    with pytest.raises((ValueError, StorageError)):
+        remove_landed(store, other)
+    assert other.file.read_bytes() == b"other"
+
+
+@pytest.mark.parametrize("created", ["-1e308", "1e308", "NaN", "-Infinity", "true", "-1", "1e12"])
+def test_a_manifest_with_an_impossible_time_is_told(store: Store, created: str) -> None:
+    request_id = str(uuid.uuid4())
+    publish(store, request_id, RequestManifest("a.csv"), b"data")
+    (store.landing / request_id / "request.json").write_text(f'{{"name": "a.csv", "created": {created}}}')
+    landed, (problem,) = land_requests(store, 0.0)
+    assert landed == []
+    assert "seconds since 1970 as created" in problem
+    assert waiting_requests(store)[0].created is None
