@@ -20,6 +20,8 @@ def encode(
     """The image as a file of the format, which must be able to hold it."""
     if output_format == "JPEG":
         return encode_jpeg(image, settings)
+    if output_format == "PNG":
+        return encode_png(image, settings.preset)
     return Encoded(_encode_by_pillow(source, image, output_format, settings), "pillow")
 
 
@@ -30,8 +32,6 @@ def _encode_by_pillow(
     quality = settings.effective_quality
     if output_format == "GIF":
         return encode_gif(image)
-    if output_format == "PNG":
-        return encode_png(image, fast)
     image = in_8_bits(image) if image.mode == "I;16" else image
     if output_format == "WEBP":
         lossless = settings.is_lossless or _is_lossless_webp(source)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
 
 from imagi_pipeline.core.images.compress import compress
+from imagi_pipeline.core.images.png_encoding import encode_png
 from imagi_pipeline_tests.core.images.pictures import (
     DEFAULT,
     corners,
     deep_colour_png,
+    noise,
     opened,
     photo,
     png_chunk,
@@ -37,14 +41,13 @@ def test_a_png_keeps_every_pixel(mode: str) -> None:
         assert shown.convert("RGBA").tobytes() == picture.convert("RGBA").tobytes()
 
 
-def test_a_png_of_256_colours_with_transparency_gets_an_exact_palette() -> None:
+def test_a_png_of_256_colours_with_transparency_stays_exact() -> None:
     colours = [(level, 255 - level, level // 2, level) for level in range(256)]
     picture = Image.new("RGBA", (64, 64))
     picture.putdata([colours[(4 * y + x // 8 * 5) % 256] for y in range(64) for x in range(64)])
 
     shown = opened(compress(saved(picture, "PNG", compress_level=0), DEFAULT).data)
 
-    assert shown.mode == "P"
     assert shown.convert("RGBA").tobytes() == picture.tobytes()
 
 
@@ -81,3 +84,44 @@ def test_a_png_with_a_gamma_of_its_own_keeps_it() -> None:
     source = plain[:33] + png_chunk(b"gAMA", struct.pack(">I", 100_000)) + plain[33:]
 
     assert compress(source, DEFAULT).data == source
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced", "small", "lossless"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_every_preset_keeps_every_pixel_also_hidden_ones(mode: str, preset: str) -> None:
+    picture = noise(mode, 40)
+
+    shown = opened(encode_png(picture, preset).data)
+
+    assert shown.convert(mode).tobytes() == picture.tobytes()
+
+
+def test_more_effort_makes_fewer_bytes() -> None:
+    picture = photo(400, 300)
+
+    sizes = [len(encode_png(picture, preset).data) for preset in ("fast", "balanced", "small")]
+
+    assert sizes == sorted(sizes, reverse=True)
+    assert encode_png(picture, "balanced").encoder == "oxipng"
+    assert sizes[1] < len(saved(picture, "PNG", optimize=True))
+
+
+def test_packing_a_png_starts_no_threads_beside_the_codec_processes() -> None:
+    script = (
+        "from pathlib import Path; from PIL import Image\n"
+        "from imagi_pipeline.core.images.png_encoding import encode_png\n"
+        "encode_png(Image.linear_gradient('L').resize((900, 900)).convert('RGB'), 'small')\n"
+        "print(len(list(Path('/proc/self/task').iterdir())))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert int(run.stdout) <= 2  # with the one worker of its own
+
+
+def test_a_png_that_does_not_show_its_pixels_is_written_by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = saved(Image.new("RGB", (40, 40)), "PNG")
+    monkeypatch.setattr("imagi_pipeline.core.images.png_encoding._packed", lambda *_: other)
+
+    picture = noise("RGB", 40)
+
+    assert opened(encode_png(picture, "balanced").data).tobytes() == picture.tobytes()
