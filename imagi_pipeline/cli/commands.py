@@ -284,16 +284,33 @@ def purge(
 
 
 @app.command()
-def home(as_json: JsonOption = False) -> None:
+def home(
+    move_storage: Annotated[
+        bool,
+        typer.Option(
+            "--move-storage",
+            help="Move runs and events from Dagster's own SQLite files to ours; stop the service before.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Make DAGSTER_HOME ready for Dagster's own commands, and print it."""
     from imagi_pipeline.orchestration.instance import furnish_home
 
     with plain_errors(as_json):
-        folder = str(furnish_home())
+        folder = furnish_home()
+        facts: dict[str, Any] = {"dagster_home": str(folder)}
+        if move_storage:
+            from imagi_pipeline.orchestration.internals.storage_move import move_storage as move
+
+            facts |= asdict(move(folder))
+            facts["kept"] = str(facts["kept"])
     if as_json:
-        print_json({"dagster_home": folder})
+        print_json(facts)
     else:
-        print_lines([folder])
+        print_lines([facts["dagster_home"]])
+    if move_storage and not as_json:
+        print_lines([f"{name:15}{value}" for name, value in facts.items() if name != "dagster_home"])
 
 
 @app.command()

@@ -110,6 +110,7 @@ def _examine_instance(store: Store, now: float) -> Iterator[Finding]:
 
             instance_checks: dict[str, Check] = {
                 "instance": partial(checks.check_instance, instance),
+                "database": partial(checks.check_event_storage, instance, home),
                 "daemon": partial(checks.check_daemon, instance, now),
                 "instigators": partial(checks.check_instigators, instance, defs),
                 "runs": partial(checks.check_runs, instance, now),

@@ -16,6 +16,7 @@ from dagster._core.instance import InstanceRef
 
 from imagi_pipeline.contract import JOB_NAME, REQUEST_ID_TAG, status_of_run
 from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.orchestration.storage_checks import network_file_system, wrong_driver
 from imagi_pipeline.settings import default_folder
 
 NO_CAPTURE = {
@@ -30,13 +31,15 @@ READY = ".imagi_ready"
 def furnish_home() -> Path:
     """Make DAGSTER_HOME ready, `~/imagi/dagster_home` if it is not set, with our dagster.yaml if it has none.
 
-    Raises OSError when the folder cannot be made.
+    Raises OSError when the folder cannot be made, or the storage that its dagster.yaml names cannot be used.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or default_folder() / "dagster_home").expanduser().absolute()
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
     if not ((home / READY).exists() and (home / "dagster.yaml").exists()):
         _furnish(home)
+    if problem := wrong_driver(home):
+        raise OSError(problem)
     return home
 
 
@@ -45,9 +48,14 @@ def _furnish(home: Path) -> None:
     with (home / ".imagi_lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "dagster.yaml").exists():
+            if kind := network_file_system(home):
+                raise OSError(
+                    f"DAGSTER_HOME, {home}, is on a network share ({kind}), where SQLite loses what it "
+                    "stores. Set it to a folder on a local disk, or use PostgreSQL (docs/operations.md)."
+                )
             packaged = resources.files("imagi_pipeline.orchestration") / "dagster.yaml"
             (home / "dagster.yaml").write_bytes(packaged.read_bytes())
-        if not (home / READY).exists():
+        if wrong_driver(home) is None and not (home / READY).exists():
             with dg.DagsterInstance.get() as instance:
                 instance.get_runs(limit=1)
             (home / READY).touch()

@@ -15,12 +15,15 @@ import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.launcher import WorkerStatus
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickStatus
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from imagi_pipeline.contract import SECONDS_OF_SILENCE
 from imagi_pipeline.core.upkeep.checks import CLOCK_LIMIT, Finding, Level
 from imagi_pipeline.orchestration.instance import READY
+from imagi_pipeline.orchestration.internals import embedded_storage
 from imagi_pipeline.orchestration.internals.run_history import request_of_run, run_records
 from imagi_pipeline.orchestration.run_launcher import ImagiRunLauncher
+from imagi_pipeline.orchestration.storage_checks import network_file_system, wrong_driver
 from imagi_pipeline.settings import default_folder
 
 SECONDS_TO_BEGIN = 60.0
@@ -44,6 +47,8 @@ def check_home(home: Path) -> list[Finding]:
     if not (home / READY).exists():
         message = f"The databases of {home} were never made by a command of ours."
         return [Finding("home", Level.WARNING, message, _FURNISH)]
+    if problem := wrong_driver(home):
+        return [Finding("home", Level.ERROR, problem, "Write it, and restart.")]
     if not os.access(home, os.W_OK):
         return [Finding("home", Level.ERROR, f"{home} cannot be written.", f"chown -R {os.getuid()} {home}")]
     return [Finding("home", Level.OK, f"DAGSTER_HOME is {home}.")]
@@ -73,6 +78,26 @@ def check_instance(instance: dg.DagsterInstance) -> list[Finding]:
         if not good
     ]
     return findings or [Finding("instance", Level.OK, "dagster.yaml has what the recovery of runs needs.")]
+
+
+def check_event_storage(instance: dg.DagsterInstance, home: Path) -> list[Finding]:
+    """Which storage the runs and events are in, and whether it is in a good place."""
+    storage = instance.event_log_storage
+    kind = network_file_system(home)
+    if kind and type(storage).__module__.startswith(("dagster.", embedded_storage.__name__)):
+        message = (
+            f"The databases in {home} are on a network share ({kind}), where SQLite loses what it stores."
+        )
+        return [Finding("database", Level.ERROR, message, "Use a local disk, or PostgreSQL.")]
+    if isinstance(storage, embedded_storage.EmbeddedEventLogStorage):
+        size = sum(path.stat().st_size for path in storage.folder.glob("*.db*")) / 1024**2
+        message = f"Runs and events are in {storage.folder}: SQLite, {size:,.1f} MB."
+        return [Finding("database", Level.OK, message)]
+    if isinstance(storage, SqliteEventLogStorage):
+        message = "Runs and events are in Dagster's own SQLite files: a run costs five times the CPU of ours."
+        remedy = "Stop the service and run `imagi home --move-storage` (docs/operations.md)."
+        return [Finding("database", Level.WARNING, message, remedy)]
+    return [Finding("database", Level.OK, f"Runs and events are in {type(storage).__name__}.")]
 
 
 def check_daemon(instance: dg.DagsterInstance, now: float) -> list[Finding]:

@@ -38,6 +38,7 @@ from imagi_pipeline.core.upkeep.retention import (
 )
 from imagi_pipeline.orchestration.event_metadata import MOST_ROWS
 from imagi_pipeline.orchestration.internals.backfills import requests_in_flight
+from imagi_pipeline.orchestration.internals.embedded_storage import shrink
 from imagi_pipeline.orchestration.internals.run_history import (
     IN_FLIGHT,
     OUR_ASSETS,
@@ -185,6 +186,7 @@ class Purge:
         if not self._purged.dry_run:
             # It is kept up to date for what is new only.
             self._instance.wipe_asset_cached_status(list(OUR_ASSETS))
+            shrink(self._instance)
         return self._purged
 
     # -- requests

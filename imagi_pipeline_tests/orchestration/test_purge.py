@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,6 +124,16 @@ def test_an_expired_request_goes_with_its_files_images_runs_events_and_partition
     assert not list(Path(installation.instance.root_directory).rglob(f"{run.run_id}*"))
     for table in ("event_logs", "asset_event_tags", "asset_check_executions", "dynamic_partitions"):
         assert index_rows(installation, table) == 0
+
+
+def test_a_purge_gives_the_space_in_our_databases_back(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    hand_in(installation, image_host.add("a.jpg"), days_ago=40)
+    purge_it(installation)
+    for path in Path(installation.instance.root_directory).glob("database/*.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
 
 
 @ON_EVERY_STORAGE

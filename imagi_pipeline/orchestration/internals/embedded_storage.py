@@ -22,6 +22,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorageTable
+from dagster._core.storage.event_log.base import EventLogConnection
 from dagster._core.storage.event_log.schema import DynamicPartitionsTable
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
@@ -187,6 +189,21 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
             return [key[0]]
         return connection.execute(_INSERT_EVENTS, rows).scalars().all()
 
+    def get_records_for_run(self, *arguments: Any, **options: Any) -> EventLogConnection:
+        """The log of a run; of one that was moved here (`storage_move`), in the order of time."""
+        found = super().get_records_for_run(*arguments, **options)
+        if found.records and min(record.storage_id for record in found.records) <= self._moved:
+            is_ascending = found.records[0].storage_id <= found.records[-1].storage_id
+            records = sorted(found.records, key=lambda record: record.timestamp, reverse=not is_ascending)
+            return EventLogConnection(records, found.cursor, found.has_more)
+        return found
+
+    @cached_property
+    def _moved(self) -> int:
+        """The last id of the events that were moved here out of the index of Dagster's own storage."""
+        with self._connect() as connection:
+            return int(connection.execute(sa.text("PRAGMA user_version")).scalar_one())
+
     def add_dynamic_partitions(self, partitions_def_name: str, partition_keys: Sequence[str]) -> None:
         """Add what is not there yet. Dagster's way fails when two processes add the same one at once."""
         rows = [{"partitions_def_name": partitions_def_name, "partition": key} for key in partition_keys]
@@ -252,10 +269,16 @@ def make_databases(folder: Path) -> None:
     ConsolidatedSqliteEventLogStorage(str(folder))
     SqliteRunStorage.from_local(str(folder))
     SqliteScheduleStorage.from_local(str(folder))
-    for name in (EVENTS, RUNS, SCHEDULES):
-        with closing(_open(folder / f"{name}.db")) as connection:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("VACUUM")
+    for path in folder.glob("*.db"):
+        give_back_space(path)
+
+
+def give_back_space(path: Path) -> None:
+    """Make a database that nobody uses small, and able to be shrunk later."""
+    with closing(_open(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("VACUUM")
 
 
 def _shrink_file(path: Path) -> int:

@@ -1,0 +1,96 @@
+"""What must hold of the place and the settings of Dagster's storage, before it is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fuse.ceph",
+        "fuse.glusterfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "gfs2",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "smb3",
+        "smbfs",
+    }
+)
+"""Of these, SQLite's write-ahead log cannot be used: it needs memory that all processes share."""
+
+POSTGRES_URL = "postgresql+psycopg2://"
+
+
+def network_file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """The type of the network file system that a folder is on; None on a local one, or if unknown."""
+    try:
+        lines = mounts.read_text().splitlines()
+    except OSError:
+        return None
+    folder = folder.resolve()
+    found: tuple[int, str] = (0, "")
+    for line in lines:
+        fields, _, of_system = line.partition(" - ")
+        point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4]))
+        if folder.is_relative_to(point) and len(point.parts) >= found[0]:  # the last one lies on top
+            found = (len(point.parts), of_system.split()[0])
+    return found[1] if found[1] in NETWORK_FILE_SYSTEMS else None
+
+
+def named_storage(home: Path) -> dict[str, Any]:
+    """What the `dagster.yaml` of a home says of its storage: empty for Dagster's own default.
+
+    Raises OSError when there is none, YAMLError when it cannot be read.
+    """
+    settings = yaml.safe_load((home / "dagster.yaml").read_text()) or {}
+    names = ("storage", "run_storage", "event_log_storage", "schedule_storage")
+    return {name: settings[name] for name in names if settings.get(name)}
+
+
+def wrong_driver(home: Path) -> str | None:
+    """Why the PostgreSQL of a home cannot be connected to, and what to write; None if that is not so.
+
+    `postgresql` alone means the driver psycopg 3 since SQLAlchemy 2.1, while dagster-postgres needs psycopg2.
+    """
+    if tuple(map(int, metadata.version("sqlalchemy").split(".")[:2])) < (2, 1):
+        return None
+    try:
+        block = named_storage(home).get("storage", {}).get("postgres", {})
+    except (OSError, yaml.YAMLError):
+        return None
+    if "postgres_db" in block and str(block["postgres_db"].get("scheme", "postgresql")) == "postgresql":
+        return (
+            "dagster.yaml: since SQLAlchemy 2.1, `postgres_db` needs the line `scheme: postgresql+psycopg2`."
+        )
+    scheme = _text(block.get("postgres_url")).partition("://")[0]
+    if scheme in {"postgresql", "postgres"}:
+        return (
+            f"dagster.yaml: since SQLAlchemy 2.1, `postgres_url` must begin with `{POSTGRES_URL}` "
+            f"instead of `{scheme}://`."
+        )
+    return None
+
+
+def _text(value: object) -> str:
+    """A string of dagster.yaml, which may be the name of an environment variable."""
+    if isinstance(value, dict):
+        return os.environ.get(str(value.get("env")), "")
+    return str(value or "")
