@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -15,24 +16,48 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ICC_IN_JPEG = b"ICC_PROFILE\0"
 _NEXT_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _STANDALONE_JPEG_MARKERS = {0x01, *range(0xD0, 0xD8)}
-_SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
-_APP0, _APP2, _APP14, _APP15 = 0xE0, 0xE2, 0xEE, 0xEF
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_APP0, _APP2, _APP14 = 0xE0, 0xE2, 0xEE
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _JPEG_FRAMES_SHOWN = {0xC0, 0xC1, 0xC2}  # coded by Huffman, sequential or progressive
 _JFIF_WITHOUT_THUMBNAIL = 14
+_DHT, _DQT, _DRI = 0xC4, 0xDB, 0xDD
+_ADOBE_LENGTH = 12
 
-PNG_CHUNKS_KEPT = {
-    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"bKGD", b"pHYs"),
-    *(b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"cICP", b"mDCV", b"cLLI"),
-    *(b"acTL", b"fcTL", b"fdAT"),
+# The lengths that the specification allows; None: any.
+_PNG_CHUNK_LENGTHS: dict[bytes, range | set[int] | None] = {
+    **{b"IHDR": {13}, b"PLTE": range(3, 769, 3), b"IDAT": None, b"IEND": {0}, b"tRNS": range(1, 257)},
+    **{b"bKGD": {1, 2, 6}, b"pHYs": {9}, b"gAMA": {4}, b"cHRM": {32}, b"sRGB": {1}, b"sBIT": range(1, 5)},
+    **{b"cICP": {4}, b"mDCV": {24}, b"cLLI": {8}, b"acTL": {8}, b"fcTL": {26}, b"fdAT": None},
 }
+PNG_CHUNKS_KEPT = frozenset(_PNG_CHUNK_LENGTHS)
+_PNG_CHUNKS_BEHIND_PIXELS = {b"IDAT", b"fcTL", b"fdAT", b"IEND"}
+
+_INFLATED_AT_ONCE = 256 * 1024
 
 _WEBP_CHUNKS_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"}
+_WEBP_FRAME_CHUNKS_KEPT = {b"VP8 ", b"VP8L", b"ALPH"}
+_WEBP_HEADER, _WEBP_ANIMATION_HEADER, _WEBP_FRAME_HEADER = 10, 6, 16
 _WEBP_ICC_FLAG, _WEBP_METADATA_FLAGS = 0x20, 0x0C
 
 _GIF_EXTENSION, _GIF_IMAGE, _GIF_TRAILER = 0x21, 0x2C, 0x3B
-_GIF_APPLICATION, _GIF_COMMENT = 0xFF, 0xFE
-_GIF_APPLICATIONS_KEPT = (b"\x0bNETSCAPE2.0", b"\x0bANIMEXTS1.0")
+_GIF_CONTROL = b"\x21\xf9\x04"
+_GIF_APPLICATIONS_KEPT = (b"\x21\xff\x0bNETSCAPE2.0\x03\x01", b"\x21\xff\x0bANIMEXTS1.0\x03\x01")
+_GIF_CONTROL_LENGTH, _GIF_LOOP_LENGTH = 7, 18
+
+_UNKNOWN_BOX = b"unknown"
+_TEXT_ITEMS = {b"mime"}
+_PIXEL_ITEMS = {b"av01", b"grid", b"iovl", b"iden", b"tmap"}
+_HANDLER_LENGTH = 24
+# What may be in a box, by its type; at the top, in no box.
+_AVIF_BOXES: dict[bytes, set[bytes]] = {
+    b"": {b"ftyp", b"meta", b"moov", b"mdat"},
+    b"meta": {b"hdlr", b"pitm", b"iloc", b"iinf", b"iprp", b"iref", b"idat", b"dinf", b"grpl"},
+    b"moov": {b"mvhd", b"trak"},
+    b"trak": {b"tkhd", b"edts", b"mdia", b"tref", b"meta"},
+    b"mdia": {b"mdhd", b"hdlr", b"minf"},
+    b"minf": {b"vmhd", b"nmhd", b"dinf", b"stbl", b"hdlr"},
+}
 
 _EMPTY_EXIF_ITEM = b"\0\0\0\0II*\0\x08\0\0\0" + bytes(6)
 
@@ -68,7 +93,10 @@ def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     riff, size, webp = struct.unpack_from("<4sI4s", data)
     if (riff, webp) != (b"RIFF", b"WEBP"):
         raise ValueError("not a WebP file")
-    position, end = 12, min(len(data), 8 + size)
+    yield from _riff_chunks(data, 12, min(len(data), 8 + size))
+
+
+def _riff_chunks(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, bytes]]:
     while position + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, position)
         yield kind, _slice(data, position + 8, position + 8 + length)
@@ -78,6 +106,8 @@ def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _strip_jpeg(data: bytes, keep_icc: bool) -> bytes:
     if data[:2] != bytes((0xFF, _SOI)):
         raise ValueError("not a JPEG file")
+    if _unused_jpeg_tables(data):
+        raise ValueError("tables that no pixel needs")
     kept = [data[:2]]
     position = 2
     while position < len(data):
@@ -137,10 +167,58 @@ def _kept_jpeg_segment(marker: int, segment: bytes, keep_icc: bool) -> bytes | N
     if marker == _APP2:
         return segment if keep_icc and body.startswith(_ICC_IN_JPEG) else None
     if marker == _APP14:
-        return segment if body.startswith(b"Adobe") else None
-    if marker == _COM or _APP0 < marker <= _APP15:
-        return None
-    return segment
+        if not body.startswith(b"Adobe") or len(body) < _ADOBE_LENGTH:
+            return None
+        return struct.pack(">H", 2 + _ADOBE_LENGTH) + body[:_ADOBE_LENGTH]
+    if marker in _JPEG_FRAMES_SHOWN or marker in {_DHT, _DQT, _DRI, _SOS}:
+        if not _is_jpeg_segment_of_its_length(marker, body):
+            raise ValueError("a JPEG segment longer than what it has to hold")
+        return segment
+    return None
+
+
+def _is_jpeg_segment_of_its_length(marker: int, body: bytes) -> bool:
+    if marker in _JPEG_FRAMES_SHOWN:
+        return len(body) == 6 + 3 * body[5]
+    if marker == _SOS:
+        return len(body) == 4 + 2 * body[0]
+    if marker == _DRI:
+        return len(body) == 2
+    position = 0
+    while position < len(body):
+        if marker == _DQT:
+            position += 129 if body[position] >> 4 else 65
+        else:
+            position += 17 + sum(body[position + 1 : position + 17])
+    return position == len(body)
+
+
+def _unused_jpeg_tables(data: bytes) -> bool:
+    """Whether a JPEG has tables that no component is decoded with: they can hold anything."""
+    defined: set[tuple[int, int]] = set()
+    used: set[tuple[int, int]] = set()
+    for marker, segment in jpeg_segments(data):
+        body = segment[2:]
+        if marker in _JPEG_FRAMES_SHOWN:
+            used |= {(_DQT, body[8 + 3 * number]) for number in range(body[5])}
+        elif marker == _SOS:
+            for number in range(body[0]):
+                tables = body[2 + 2 * number]
+                used |= {(_DHT, tables >> 4), (_DHT, 16 | (tables & 15))}
+        elif marker in {_DQT, _DHT}:
+            defined |= {(marker, table) for table in _jpeg_tables(marker, body)}
+    return not defined <= used
+
+
+def _jpeg_tables(marker: int, body: bytes) -> Iterator[int]:
+    position = 0
+    while position < len(body):
+        if marker == _DQT:
+            yield body[position] & 15
+            position += 129 if body[position] >> 4 else 65
+        else:
+            yield body[position]
+            position += 17 + sum(body[position + 1 : position + 17])
 
 
 def _jfif_without_thumbnail(body: bytes) -> bytes | None:
@@ -151,8 +229,53 @@ def _jfif_without_thumbnail(body: bytes) -> bytes | None:
 
 
 def _strip_png(data: bytes, keep_icc: bool) -> bytes:
-    kept = PNG_CHUNKS_KEPT | ({b"iCCP"} if keep_icc else set())
-    return PNG_SIGNATURE + b"".join(chunk for kind, chunk in png_chunks(data) if kind in kept)
+    before: list[bytes] = []
+    pixels: list[bytes] = []
+    behind: list[bytes] = []
+    for kind, chunk in png_chunks(data):
+        if kind == b"IDAT":
+            pixels.append(chunk[8:-4])
+        elif not pixels:
+            if _is_png_chunk_kept(kind, chunk) or (keep_icc and kind == b"iCCP"):
+                before.append(chunk)
+        elif kind in _PNG_CHUNKS_BEHIND_PIXELS and _is_png_chunk_kept(kind, chunk):
+            behind.append(chunk)
+    return PNG_SIGNATURE + b"".join([*before, *_pixels_alone(pixels, _most_bytes_inflated(data)), *behind])
+
+
+def _most_bytes_inflated(png: bytes) -> int:
+    """More bytes than the pixels of a PNG take with their filter bytes, of any kind and interlaced."""
+    width, height = struct.unpack_from(">II", png, 16)
+    return int(8 * (width + 2) * (height + 8))
+
+
+def _is_png_chunk_kept(kind: bytes, chunk: bytes) -> bool:
+    lengths = _PNG_CHUNK_LENGTHS.get(kind, set())
+    return lengths is None or len(chunk) - 12 in lengths
+
+
+def _pixels_alone(pixels: list[bytes], most: int) -> Iterator[bytes]:
+    """The IDAT chunks without what follows the end of their compressed stream."""
+    stream = zlib.decompressobj()
+    for part in pixels:
+        if stream.eof:
+            return
+        rest = part
+        while rest and not stream.eof:
+            try:
+                most -= len(stream.decompress(rest, _INFLATED_AT_ONCE))
+            except zlib.error as error:
+                raise ValueError("pixels that cannot be decompressed") from error
+            if most < 0:
+                raise ValueError("more pixels than the header tells of")
+            rest = stream.unconsumed_tail
+        used = part[: len(part) - len(stream.unused_data)]
+        if used:
+            yield _png_chunk(b"IDAT", used)
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def _strip_webp(data: bytes, keep_icc: bool) -> bytes:
@@ -164,10 +287,23 @@ def _strip_webp(data: bytes, keep_icc: bool) -> bytes:
             continue
         if kind == b"VP8X":
             flags = content[0] & ~dropped_flags
-            body += _riff_chunk(kind, bytes((flags,)) + content[1:])
+            body += _riff_chunk(kind, bytes((flags,)) + content[1:_WEBP_HEADER])
+        elif kind == b"ANIM":
+            body += _riff_chunk(kind, content[:_WEBP_ANIMATION_HEADER])
+        elif kind == b"ANMF":
+            body += _riff_chunk(kind, _frame_alone(content))
         else:
             body += _riff_chunk(kind, content)
     return _riff_chunk(b"RIFF", body)
+
+
+def _frame_alone(frame: bytes) -> bytes:
+    """An animation frame of WebP with its pixels and nothing else."""
+    kept = frame[:_WEBP_FRAME_HEADER]
+    for kind, content in _riff_chunks(frame, _WEBP_FRAME_HEADER, len(frame)):
+        if kind in _WEBP_FRAME_CHUNKS_KEPT:
+            kept += _riff_chunk(kind, content)
+    return kept
 
 
 def _riff_chunk(kind: bytes, content: bytes) -> bytes:
@@ -181,8 +317,7 @@ def _strip_gif(data: bytes, _keep_icc: bool) -> bytes:
     kept = [data[:position]]
     while data[position] != _GIF_TRAILER:
         end = end_of_gif_block(data, position)
-        if _is_gif_block_kept(data, position):
-            kept.append(data[position:end])
+        kept.append(_kept_gif_block(data[position:end]))
         position = end
     return b"".join([*kept, bytes((_GIF_TRAILER,))])
 
@@ -209,38 +344,55 @@ def end_of_gif_block(data: bytes, position: int) -> int:
     return position + 1
 
 
-def _is_gif_block_kept(data: bytes, position: int) -> bool:
-    if data[position] != _GIF_EXTENSION:
-        return True
-    if data[position + 1] == _GIF_APPLICATION:
-        return data.startswith(_GIF_APPLICATIONS_KEPT, position + 2)
-    return data[position + 1] != _GIF_COMMENT
+def _kept_gif_block(block: bytes) -> bytes:
+    """An image as it is; of extensions the delay, the transparent colour and the number of loops alone."""
+    if block[0] != _GIF_EXTENSION:
+        return block
+    if block.startswith(_GIF_CONTROL):
+        return block[:_GIF_CONTROL_LENGTH] + b"\0"
+    if block.startswith(_GIF_APPLICATIONS_KEPT):
+        return block[:_GIF_LOOP_LENGTH] + b"\0"
+    return b""
 
 
 def _blank_avif(data: bytes, _keep_icc: bool) -> bytes:
     # Removing bytes would move the coded pixels, whose offsets are spread over the file.
     blanked = bytearray(data)
     for kind, start, end in _avif_metadata(data, 0, len(data)):
-        blank = _EMPTY_EXIF_ITEM.ljust(end - start, b"\0")
-        if kind == b"mime":
+        if kind in _TEXT_ITEMS:
             blank = b" " * (end - start)
+        elif kind == b"Exif":
+            blank = _EMPTY_EXIF_ITEM.ljust(end - start, b"\0")
+        else:
+            blank = bytes(end - start)
         if len(blank) != end - start:
             raise ValueError("an EXIF item too short to be blanked")
         blanked[start:end] = blank
+        if kind == _UNKNOWN_BOX:
+            blanked[start - 4 : start] = b"free"
     return bytes(blanked)
 
 
-def _avif_metadata(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of each piece of metadata described between two positions of an AVIF file."""
+def _avif_metadata(
+    data: bytes, position: int, end: int, inside: bytes = b""
+) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of each piece of metadata between two positions; `unknown` for whole boxes."""
     for kind, start, stop in _boxes(data, position, end):
-        if kind in {b"moov", b"trak"}:
-            yield from _avif_metadata(data, start, stop)
+        if kind not in _AVIF_BOXES[inside]:
+            if data[start - 4 : start] != kind:
+                raise ValueError("an unknown box of more than 4 GiB")
+            yield _UNKNOWN_BOX, start, stop
+        elif kind == b"hdlr":
+            yield b"name", min(stop, start + _HANDLER_LENGTH), stop
         elif kind == b"meta":
+            yield from _avif_metadata(data, start + 4, stop, b"meta")
             parts = {part: (first, last) for part, first, last in _boxes(data, start + 4, stop)}
             if b"iinf" in parts and b"iloc" in parts:
                 types = _item_types(data, *parts[b"iinf"])
                 for item, first, last in _item_extents(data, parts[b"iloc"][0], types):
                     yield types[item], first, last
+        elif kind in _AVIF_BOXES:
+            yield from _avif_metadata(data, start, stop, kind)
 
 
 def _boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -264,7 +416,7 @@ def _item_types(data: bytes, start: int, end: int) -> dict[int, bytes]:
     count_size = 4 if data[start] else 2
     for _, entry, _ in _boxes(data, start + 4 + count_size, end):
         item, _, kind = struct.unpack_from(">IH4s" if data[entry] > 2 else ">HH4s", data, entry + 4)
-        if kind in {b"Exif", b"mime"}:
+        if kind not in _PIXEL_ITEMS:
             types[item] = kind
     return types
 

@@ -243,3 +243,129 @@ def test_no_damage_makes_it_raise_anything_but_value_errors(image_format: str) -
         for damaged in (cut, flipped):
             with contextlib.suppress(ValueError):
                 assert isinstance(strip_metadata(damaged, image_format), bytes)
+
+
+def jpeg_segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", 2 + len(body)) + body
+
+
+@pytest.mark.parametrize("marker", [0xE4, 0xEF, 0xFE, 0xDC, 0xDE])
+def test_only_known_segments_of_a_jpeg_stay(marker: int) -> None:
+    plain = saved(picture(), "JPEG")
+
+    assert strip_metadata(plain[:2] + jpeg_segment(marker, SECRET) + plain[2:], "JPEG") == plain
+
+
+def test_an_adobe_marker_keeps_its_own_length() -> None:
+    plain = saved(Image.new("CMYK", (8, 8), (200, 30, 60, 10)), "JPEG")
+    place = plain.index(b"\xff\xee")
+    body = plain[place + 4 : place + 16]
+    longer = plain[:place] + jpeg_segment(0xEE, body + SECRET) + plain[place + 16 :]
+
+    assert strip_metadata(longer, "JPEG") == plain
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        jpeg_segment(0xDB, b"\x03" + SECRET.ljust(64, b"x")),
+        jpeg_segment(0xC4, b"\x03" + bytes([0] * 7 + [20] + [0] * 8) + SECRET.ljust(20, b"x")),
+        jpeg_segment(0xDD, b"\0\0" + SECRET),
+    ],
+)
+def test_tables_that_no_pixel_needs_are_not_kept(segment: bytes) -> None:
+    plain = saved(picture(), "JPEG")
+
+    with pytest.raises(ValueError, match=r"no pixel needs|longer"):
+        strip_metadata(plain[:2] + segment + plain[2:], "JPEG")
+
+
+@pytest.mark.parametrize("kind", [b"pHYs", b"bKGD", b"sBIT", b"cLLI", b"mDCV", b"sRGB", b"gAMA"])
+def test_a_png_chunk_of_another_length_than_it_must_have_goes(kind: bytes) -> None:
+    plain = saved(picture(), "PNG")
+
+    assert strip_metadata(plain[:33] + png_chunk(kind, SECRET * 3) + plain[33:], "PNG") == plain
+
+
+def test_what_follows_the_pixels_of_a_png_goes() -> None:
+    plain = saved(picture(), "PNG")
+    start = plain.index(b"IDAT")
+    (length,) = struct.unpack_from(">I", plain, start - 4)
+    pixels = plain[start + 4 : start + 4 + length]
+    end = plain[start + 8 + length :]
+    tail = png_chunk(b"IDAT", pixels + SECRET) + png_chunk(b"IDAT", SECRET) + png_chunk(b"pHYs", b"SECRET123")
+
+    assert strip_metadata(plain[: start - 4] + tail + end, "PNG") == plain
+
+
+def test_a_png_that_inflates_to_more_than_its_pixels_is_not_kept() -> None:
+    plain = saved(Image.new("L", (8, 8)), "PNG")
+    bomb = png_chunk(b"IDAT", zlib.compress(bytes(10_000_000)))
+
+    with pytest.raises(ValueError, match="more pixels"):
+        strip_metadata(plain[:33] + bomb + png_chunk(b"IEND", b""), "PNG")
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        b"\x21\x99\x0d" + SECRET + b"\0",
+        b"\x21\x01\x0c" + bytes(12) + b"\x0d" + SECRET + b"\0",
+        b"\x21\xfe\x0d" + SECRET + b"\0",
+    ],
+)
+def test_only_known_extensions_of_a_gif_stay(extension: bytes) -> None:
+    source = saved(picture(), "GIF")
+    position = 13 + 3 * 2 ** ((source[10] & 7) + 1)
+
+    assert strip_metadata(source[:position] + extension + source[position:], "GIF") == source
+
+
+def test_the_loops_of_a_gif_stay_without_what_follows_them() -> None:
+    source = saved(picture(), "GIF", save_all=True, append_images=[picture("red")], loop=3)
+    loops = b"NETSCAPE2.0\x03\x01\x03\0"
+    assert loops in source
+
+    assert strip_metadata(source.replace(loops, loops + b"\x0d" + SECRET), "GIF") == source
+
+
+def test_the_frames_of_a_webp_keep_their_pixels_alone() -> None:
+    source = saved(picture(), "WEBP", save_all=True, append_images=[picture("red")])
+    start = source.index(b"ANMF")
+    (length,) = struct.unpack_from("<I", source, start + 4)
+    frame = source[start + 8 : start + 8 + length] + b"SECR" + struct.pack("<I", 14) + SECRET + b"\0"
+    body = source[8:start] + b"ANMF" + struct.pack("<I", len(frame)) + frame + source[start + 8 + length :]
+
+    stripped = strip_metadata(b"RIFF" + struct.pack("<I", len(body)) + body, "WEBP")
+
+    assert stripped == strip_metadata(source, "WEBP")
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+@pytest.mark.parametrize("kind", [b"uuid", b"udta", b"free", b"skip", b"abcd"])
+@pytest.mark.parametrize("animated", [False, True])
+def test_boxes_of_an_avif_that_are_not_known_are_blanked(kind: bytes, animated: bool) -> None:
+    options: dict[str, Any] = {"save_all": True, "append_images": [picture("red")]} if animated else {}
+    source = saved(picture(), "AVIF", **options) + box(kind, bytes(16) + SECRET)
+
+    stripped = strip_metadata(source, "AVIF")
+
+    assert SECRET not in stripped
+    assert len(stripped) == len(source)
+    assert frames(stripped) == frames(source)
+
+
+def test_a_box_within_the_movie_of_an_avif_is_blanked() -> None:
+    source = saved(picture(), "AVIF", save_all=True, append_images=[picture("red")])
+    start = source.index(b"moov") - 4
+    (length,) = struct.unpack_from(">I", source, start)
+    secret = box(b"udta", SECRET)
+    movie = struct.pack(">I", length + len(secret)) + source[start + 4 : start + length] + secret
+
+    stripped = strip_metadata(source[:start] + movie + source[start + length :], "AVIF")
+
+    assert SECRET not in stripped
+    assert b"free" in stripped
