@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from imagi_pipeline.core.http.limits import FetchLimits
+from imagi_pipeline.core.http.limits import FetchLimits, own_user_agent
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.limits import EngineLimits
 
@@ -114,6 +114,18 @@ class Settings(BaseSettings):
         (),
         description="Comma-separated networks (CIDR) that may be dialled although they are private, "
         "such as 10.0.0.0/8.",
+    )
+
+    user_agent: str | None = Field(
+        None,
+        max_length=500,
+        pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
+        description="What image hosts see as User-Agent, for those that let only some programs in; unset: "
+        "the name and version of this project.",
+    )
+    referer: Literal["none", "origin"] = Field(
+        "none",
+        description="origin: send the image's own site as Referer, for hosts with hotlink protection.",
     )
 
     codec_processes: int = Field(
@@ -273,6 +285,8 @@ class Settings(BaseSettings):
             attempts=self.attempts,
             max_retry_after=self.max_retry_after,
             allowed_networks=self.allowed_networks,
+            user_agent=self.user_agent or own_user_agent(),
+            sends_origin_as_referer=self.referer == "origin",
         )
 
     @property

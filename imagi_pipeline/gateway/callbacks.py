@@ -37,7 +37,7 @@ from standardwebhooks import Webhook
 
 from imagi_pipeline.core.csv.urls import normalise
 from imagi_pipeline.core.errors import FetchError
-from imagi_pipeline.core.http.fetching import Fetcher, PostAnswer
+from imagi_pipeline.core.http.delivery import Messenger, PostAnswer
 from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED
 from imagi_pipeline.core.storage.keys import is_request_id
 from imagi_pipeline.core.storage.store import Store, storage_errors, sync_to_disk
@@ -117,7 +117,7 @@ class Callbacks:
         secret = settings.webhook_secret
         limits = settings.fetch_limits
         self._webhook = Webhook(secret.get_secret_value()) if secret else None
-        self._fetcher = Fetcher(replace(limits, deadline=min(SECONDS_TO_ANSWER, limits.deadline)))
+        self._messenger = Messenger(replace(limits, deadline=min(SECONDS_TO_ANSWER, limits.deadline)))
         self._store = store
         self._folder = store.callbacks
         self._status_of = status_of
@@ -141,7 +141,7 @@ class Callbacks:
     def stop(self) -> None:
         """End the passes and the attempts under way, which count as not made, and let another deliver."""
         self._stopping.set()
-        self._fetcher.close()
+        self._messenger.close()
         if self._thread.is_alive():
             self._thread.join()
         self._pool.close()
@@ -329,7 +329,7 @@ class Callbacks:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": self._webhook.sign(message.id, now, message.body),
         }
-        return self._fetcher.post(message.pending.url, message.body.encode(), headers)
+        return self._messenger.post(message.pending.url, message.body.encode(), headers)
 
     def _put_off(self, message: _Message, reason: str, retry_after: float | None) -> None:
         attempts = message.pending.attempts + 1

@@ -188,7 +188,7 @@ def test_a_message_comes_again_with_the_same_id_ever_later_until_it_is_accepted(
     request_id = known.add()
     receiver.answers["/hook"] = [HANGS_UP, 500, 404]
     callbacks.register(request_id, receiver.url())
-    expected = [(FAILED, 5, "broke"), (REFUSED, 10, "500"), (REFUSED, 20, "404")]
+    expected = [(FAILED, 5, "without an answer"), (REFUSED, 10, "500"), (REFUSED, 20, "404")]
     for attempts, (outcome, wait, reason) in enumerate(expected, start=1):
         before = time.time()
         assert callbacks.deliver_due() == {outcome: 1}

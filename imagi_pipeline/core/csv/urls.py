@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from urllib.parse import quote, urljoin
 
-import idna
-
+from imagi_pipeline.core.authority import DEFAULT_PORTS, normal_authority
 from imagi_pipeline.core.errors import ErrorCode, UrlError
 
 MAX_URL_BYTES = 2048
@@ -21,9 +19,7 @@ BLANKS = (
 )
 EXTENSION = r"\.(?:apng|avif|bmp|gif|heic|heif|ico|j2k|jfif|jp2|jpe|jpeg|jpg|jxl|png|svg|tga|tif|tiff|webp)"
 
-_MAX_HOST_LENGTH = 253
 _MAX_LENGTH_LOOKED_AT = 32 * MAX_URL_BYTES
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = r"(?:(?:[a-z][a-z0-9+.-]*+:)?//[^/?#]*+)?+"
 _IMAGE_IN_PATH = re.compile(rf"{_HOST}[^?#]*?{EXTENSION}(?![a-z0-9])", re.IGNORECASE)
 
@@ -44,8 +40,6 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*+):", re.IGNORECASE)
 _WEB_START = re.compile(r"(https?:)?[\\/]{2}", re.IGNORECASE)
 _HOST_AND_PORT = re.compile(r"[a-z0-9.-]++:\d++(?:/|$)", re.IGNORECASE)
 _URL_PARTS = re.compile(r"(https?)://([^/?#]*+)([^?#]*+)(\?[^#]*+)?", re.IGNORECASE)
-_HOST_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST_NAME = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?")
 _ESCAPED_AMPERSAND = re.compile(r"&(?:(?:amp|#0*+38|#x0*+26);)++|&(?=amp;)", re.IGNORECASE)
 _LINE_BREAKS = str.maketrans("", "", "\t\r\n")
 _CONTROL = "".join(map(chr, range(0x20)))
@@ -112,7 +106,7 @@ def _absolute(text: str, folder: str | None) -> str:
     if text.startswith("//"):
         return ("http:" if folder and folder.startswith("http:") else "https:") + text
     scheme = _SCHEME.match(text)
-    if scheme and scheme[1].lower() in _DEFAULT_PORTS:
+    if scheme and scheme[1].lower() in DEFAULT_PORTS:
         return text
     if LOCAL_PATH.match(text):
         raise UrlError(ErrorCode.UNSUPPORTED_SCHEME, "It is a path on somebody's computer.")
@@ -152,47 +146,10 @@ def _normalised(url: str) -> str:
     if "@" in parts[2]:
         raise UrlError(ErrorCode.CREDENTIALS_IN_URL, "The URL holds a user name or password.")
     scheme = parts[1].lower()
-    authority = _authority(parts[2], _DEFAULT_PORTS[scheme])
+    authority = normal_authority(parts[2], DEFAULT_PORTS[scheme])
     path, query = (_TO_ENCODE.sub(_percent_encoded, part or "") for part in parts.group(3, 4))
     return f"{scheme}://{authority}{path or '/'}{query}"
 
 
 def _percent_encoded(match: re.Match[str]) -> str:
     return quote(match[0], safe="")
-
-
-def _authority(text: str, default_port: int) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, ""
-    host = _host(host)
-    if not port:
-        return host
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise UrlError(ErrorCode.INVALID_URL, f"{port[:20]!r} is no port.")
-    return host if int(port) == default_port else f"{host}:{int(port)}"
-
-
-def _host(text: str) -> str:
-    if text.startswith("[") and text.endswith("]"):
-        return f"[{_ipv6_address(text[1:-1])}]"
-    if len(text) > _MAX_HOST_LENGTH:
-        raise UrlError(ErrorCode.INVALID_URL, "The host name is too long.")
-    host = text.lower() if text.isascii() else _idna(text)
-    if not _HOST_NAME.fullmatch(host):
-        raise UrlError(ErrorCode.INVALID_URL, f"{text!r} is no host name.")
-    return host
-
-
-def _ipv6_address(text: str) -> str:
-    try:
-        return str(ipaddress.IPv6Address(text))
-    except ValueError as error:
-        raise UrlError(ErrorCode.INVALID_URL, f"{text[:100]!r} is no IPv6 address.") from error
-
-
-def _idna(host: str) -> str:
-    try:
-        return idna.encode(host, uts46=True).decode("ascii").lower()
-    except idna.IDNAError as error:
-        raise UrlError(ErrorCode.INVALID_URL, f"{host!r} is no host name.") from error

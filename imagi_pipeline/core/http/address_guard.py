@@ -1,16 +1,13 @@
 """Which addresses may be dialled: those of the public internet, and what the settings allow beside them.
 
-Pure rules and the system's resolver. To dial an address that was found here, and no other, is deadline.py.
+Pure rules; that they are asked about the very address that is dialled is client.py.
 """
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, TypeAlias
-
-from imagi_pipeline.core.errors import ErrorCode, FetchError
+from typing import TypeAlias
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -87,25 +84,3 @@ def _embedded_ipv4(ip: IPAddress) -> Iterator[IPv4Address]:
         yield from ip.teredo
     if any(ip in network for network in _IPV4_IN_LAST_32_BITS):
         yield IPv4Address(int(ip) & 0xFFFF_FFFF)
-
-
-def dialable_addresses(
-    host: str, port: int, allowed_networks: Iterable[IPNetwork]
-) -> Sequence[tuple[socket.AddressFamily, Any]]:
-    """Families and socket addresses of `host` that may be dialled; raises FetchError when there are none."""
-    try:
-        records = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise FetchError(ErrorCode.DNS_FAILURE, f"{host} has no address: {error.strerror}.") from error
-    except ValueError as error:  # a label that is empty or too long
-        raise FetchError(ErrorCode.INVALID_URL, f"{host} is no host name.") from error
-    dialable = [
-        (family, address)
-        for family, _, _, _, address in records
-        if may_dial(str(address[0]), allowed_networks)
-    ]
-    if not dialable:
-        address = records[0][4][0]
-        where = "is" if host.strip("[]") == address else f"is at {address},"
-        raise FetchError(ErrorCode.BLOCKED_ADDRESS, f"{host} {where} no public address.")
-    return dialable

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, field
+from importlib import metadata
 
 from imagi_pipeline.core.http.address_guard import IPNetwork
+
+
+@functools.cache
+def own_user_agent() -> str:
+    """The name and version of this project."""
+    try:
+        version = metadata.version("imagi_pipeline")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        version = "0"
+    return f"imagi_pipeline/{version} (+https://github.com/imagi-pipeline)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +28,9 @@ class FetchLimits:
     answer's body after decompression. `attempts` is how often a download is tried that fails for a transient
     reason; `max_retry_after` is the longest wait that a host may ask for. `allowed_networks` may be dialled
     although they are private.
+
+    `user_agent` is how a host is told who asks; `sends_origin_as_referer` tells it that the image was found
+    on a page of its own.
     """
 
     connect_timeout: float = 10.0
@@ -25,3 +40,5 @@ class FetchLimits:
     attempts: int = 4
     max_retry_after: float = 60.0
     allowed_networks: tuple[IPNetwork, ...] = ()
+    user_agent: str = field(default_factory=own_user_agent)
+    sends_origin_as_referer: bool = False
