@@ -18,6 +18,7 @@ ROOMS = {"core.csv", "core.http", "core.images", "core.storage"}
 CORE = {
     *FOUNDATIONS,
     *ROOMS,
+    "core.authority",
     "core.limits",
     "core.engine",
     "core.reports",
@@ -31,8 +32,9 @@ ALLOWED: dict[str, set[str]] = {
     "core.errors": {"core.printable"},
     "core.request_status": set(),
     "core.images": FOUNDATIONS,
-    "core.http": FOUNDATIONS,
-    "core.csv": {*FOUNDATIONS, "core.images"},  # a signature tells that an upload is no CSV
+    "core.authority": FOUNDATIONS,
+    "core.http": {*FOUNDATIONS, "core.authority"},
+    "core.csv": {*FOUNDATIONS, "core.authority", "core.images"},  # a signature tells that an upload is no CSV
     "core.storage": {*FOUNDATIONS, "core.request_status"},
     "core.limits": {*FOUNDATIONS, "core.http"},
     "core.engine": {*FOUNDATIONS, *ROOMS, "core.limits"},

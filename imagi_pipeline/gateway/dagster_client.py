@@ -25,6 +25,7 @@ from imagi_pipeline.contract import (
     SECONDS_OF_SILENCE,
     status_of_run,
 )
+from imagi_pipeline.core.http.own_services import own_session
 from imagi_pipeline.core.request_status import (
     CANCELLED,
     COMPLETED,
@@ -314,7 +315,7 @@ class DagsterClient:
         if session is None or now - kept.used_at > SECONDS_CONNECTED:
             if session:
                 session.close()
-            session = kept.session = requests.Session()
+            session = kept.session = own_session()
         kept.used_at = now
         return session
 

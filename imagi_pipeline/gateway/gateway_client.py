@@ -12,6 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from imagi_pipeline.core.http.own_services import own_session
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.gateway.documents import API
 
@@ -44,7 +45,7 @@ class GatewayClient:
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self._url = url.rstrip("/")
-        self._session = requests.Session()
+        self._session = own_session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
         if token:

@@ -7,9 +7,12 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import requests
 
+from imagi_pipeline.core.http.own_services import own_session
+from imagi_pipeline.core.printable import printable
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 SECONDS_TO_ANSWER = 10.0
@@ -47,10 +50,27 @@ def tell(alert: Mapping[str, str | None], imagi: ImagiResource) -> None:
 
 
 def _post(url: str, line: str) -> None:
-    """Without the guard of the fetcher: this URL is the operator's own, mostly in a private network."""
+    """Without the guard of the fetcher: this URL is the operator's own, mostly in a private network.
+
+    Its path may be a secret, so it is not logged, and no redirect takes it or the alert to another host.
+    """
+    headers = {"Content-Type": "application/json"}
     try:
-        headers = {"Content-Type": "application/json"}
-        answer = requests.post(url, line.encode(), headers=headers, timeout=SECONDS_TO_ANSWER)
-        answer.raise_for_status()
-    except requests.RequestException as error:
-        _log.warning("The alert could not be sent: %s", error)
+        with own_session() as session:
+            answer = session.post(
+                url, line.encode(), headers=headers, timeout=SECONDS_TO_ANSWER, allow_redirects=False
+            )
+    except (requests.RequestException, ValueError) as error:
+        reason = type(error).__name__
+    else:
+        if answer.status_code < 300:
+            return
+        reason = f"its receiver answered {answer.status_code}"
+    _log.warning("The alert could not be sent to %s: %s.", _host_of(url), reason)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return printable(urlsplit(url).hostname or "IMAGI_ALERT_URL")
+    except ValueError:
+        return "IMAGI_ALERT_URL"

@@ -74,10 +74,25 @@ def test_a_run_that_will_be_tried_again_is_no_alert(
 def test_a_receiver_that_is_down_costs_nothing_but_a_warning(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("IMAGI_ALERT_URL", "http://127.0.0.1:9/alerts")
+    monkeypatch.setenv("IMAGI_ALERT_URL", "http://127.0.0.1:9/secret-path")
     evaluate(installation, failed_run(installation))
     assert len(alerts(caplog)) == 1
-    assert "The alert could not be sent" in caplog.text
+    assert "The alert could not be sent to 127.0.0.1" in caplog.text
+    assert "secret-path" not in caplog.text
+
+
+def test_an_alert_follows_no_redirect_and_its_path_is_not_logged(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with CallbackReceiver() as receiver, CallbackReceiver() as other:
+        receiver.answers["/secret-path"] = [307]
+        receiver.headers = {"Location": other.url("/taken")}
+        monkeypatch.setenv("IMAGI_ALERT_URL", receiver.url("/secret-path"))
+        evaluate(installation, failed_run(installation))
+        assert len(receiver.messages) == 1
+        assert not other.messages
+    assert "answered 307" in caplog.text
+    assert "secret-path" not in caplog.text
 
 
 def watch(installation: Installation, cursor: str | None) -> str:
