@@ -7,6 +7,7 @@ status of a request.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from imagi_pipeline.core.request_status import (
@@ -17,6 +18,7 @@ from imagi_pipeline.core.request_status import (
     PROCESS_LOST,
     PROCESSING,
     RequestStatus,
+    Upkeep,
 )
 
 JOB_NAME = "process_csv"
@@ -53,6 +55,13 @@ WILL_RETRY_TAG = "dagster/will_retry"
 MAX_RETRIES_TAG = "dagster/max_retries"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 PRIORITY_TAG = "dagster/priority"
+SCHEDULE_NAME_TAG = "dagster/schedule_name"
+
+_UPKEEP_OF_SCHEDULE = {
+    "retry_failed_images_schedule": "retry",
+    "refresh_images_schedule": "refresh",
+    "recompress_images_schedule": "recompress",
+}
 
 SECONDS_OF_SILENCE = 120.0
 """A daemon that has given no sign of life for so long does not run; it gives one every 30 seconds."""
@@ -103,6 +112,32 @@ def status_of_run(
         finished=None if status == IN_QUEUE else finished,
         owner=tags.get(OWNER_TAG),
     )
+
+
+def upkeep_of_run(tags: Mapping[str, str]) -> str | None:
+    """Which upkeep a run is: retry, refresh or recompress; None if the whole request was asked for."""
+    if tags.get(ONLY_FAILED_TAG) == "true":
+        return "retry"
+    return _UPKEEP_OF_SCHEDULE.get(tags.get(SCHEDULE_NAME_TAG, ""))
+
+
+def with_upkeep(newest: RequestStatus, what: str, since: float, result: RequestStatus) -> RequestStatus:
+    """The status of a request whose `newest` run is upkeep, begun at `since`, beside its last `result`.
+
+    The request stays completed. Its run is the newest: that is what can be cancelled.
+    """
+    upkeep = Upkeep(
+        what,
+        newest.status,
+        since,
+        newest.finished,
+        newest.images_total,
+        newest.images_done,
+        newest.images_failed,
+        newest.error_code,
+        newest.error,
+    )
+    return replace(result, run_id=newest.run_id, upkeep=upkeep)
 
 
 def _lost(tags: Mapping[str, str]) -> str:

@@ -96,6 +96,9 @@ def print_status(found: RequestStatus) -> None:
         facts.append(("bytes", f"{found.bytes_before:,} -> {found.bytes_after:,} ({saved:.0%} saved)"))
     if found.error:
         facts.append(("error", found.error))
+    if upkeep := found.upkeep:
+        total = "" if upkeep.images_total is None else f", {upkeep.images_done:,} of {upkeep.images_total:,}"
+        facts.append((upkeep.what, f"{upkeep.status}{total}"))
     print_facts(facts)
 
 

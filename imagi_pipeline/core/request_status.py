@@ -20,6 +20,30 @@ IN_QUEUE, PROCESSING, COMPLETED, FAILED, CANCELLED = (
 
 
 @dataclass(frozen=True)
+class Upkeep:
+    """The newest work on a request that has its result already: trying failed images again, or renewing them.
+
+    `what` is one of retry, refresh and recompress; `status` is as that of a request. Until this work is
+    completed, and however else it ends, the result stays as it is.
+    """
+
+    what: str
+    status: str
+    since: float | None = None
+    finished: float | None = None
+    images_total: int | None = None
+    images_done: int = 0
+    images_failed: int = 0
+    error_code: str | None = None
+    error: str | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it waits or works."""
+        return self.status in (IN_QUEUE, PROCESSING)
+
+
+@dataclass(frozen=True)
 class RequestStatus:
     """The state of one request.
 
@@ -43,8 +67,10 @@ class RequestStatus:
     created: float | None = None
     finished: float | None = None
     owner: str | None = None
+    upkeep: Upkeep | None = None
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing more will happen by itself."""
-        return self.status in (COMPLETED, FAILED, CANCELLED)
+        is_under_way = self.upkeep is not None and self.upkeep.is_under_way
+        return self.status in (COMPLETED, FAILED, CANCELLED) and not is_under_way

@@ -227,15 +227,20 @@ async def list_requests(
 @router.post("/requests/{request_id}/cancel/", status_code=202, responses=responses(404, 409, 503))
 async def cancel_request(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Accepted:
     """Stop a request. What is compressed already stays, so a re-try goes on from there."""
-    found = await gateway.ask(gateway.requests.cancel, str(request_id), caller)
-    return Accepted(request_id=found.request_id, status=found.status)
+    return _accepted(await gateway.ask(gateway.requests.cancel, str(request_id), caller))
 
 
 @router.post("/requests/{request_id}/retry/", status_code=202, responses=responses(404, 409, 503))
 async def retry_request(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Accepted:
     """Try the failed images of a request again; also goes on with one that was cancelled or failed."""
-    found = await gateway.ask(gateway.requests.retry, str(request_id), caller, gateway.expect_callback)
-    return Accepted(request_id=found.request_id, status=found.status)
+    return _accepted(
+        await gateway.ask(gateway.requests.retry, str(request_id), caller, gateway.expect_callback)
+    )
+
+
+def _accepted(found: RequestStatus) -> Accepted:
+    """Where the run stands that was asked for, or stopped."""
+    return Accepted(request_id=found.request_id, status=found.upkeep.status if found.upkeep else found.status)
 
 
 _CSV_ANSWER = {"description": "The CSV.", "content": {"text/csv": {"schema": {"type": "string"}}}}

@@ -262,7 +262,8 @@ class Callbacks:
         if pending.idle_since:
             pending = pending.model_copy(update={"idle_since": None})
             self._write(name, pending)
-        if document["status"] not in _ENDS:
+        upkeep = document.get("upkeep") or {"status": document["status"]}
+        if document["status"] not in _ENDS or upkeep["status"] not in _ENDS:
             return None
         message_id = f"msg_{request_id}_{run_id}" if run_id else f"msg_{request_id}"
         return _Message(name, pending, message_id, document["status"], json.dumps(document))

@@ -24,6 +24,8 @@ from imagi_pipeline.contract import (
     REQUEST_ID_TAG,
     SECONDS_OF_SILENCE,
     status_of_run,
+    upkeep_of_run,
+    with_upkeep,
 )
 from imagi_pipeline.core.http.own_services import own_session
 from imagi_pipeline.core.request_status import (
@@ -122,7 +124,7 @@ class DagsterClient:
     def request_status(self, request_id: str) -> RequestStatus | None:
         """The status of a request by its newest run; None when it has no run."""
         run = self._newest_run(request_id)
-        return _status_of(run) if run else None
+        return self._status(run) if run else None
 
     def recent_requests(
         self, most: int, *, owner: str | None = None, cursor: str | None = None
@@ -140,6 +142,8 @@ class DagsterClient:
                 return RequestPage(list(found.values()), last)
             last = run["runId"]
             status = _status_of(run)
+            if status.request_id not in found:
+                status = self._status(run)
             if status.request_id not in found and not (cursor and self._is_superseded(run, status)):
                 found[status.request_id] = status
         return RequestPage(list(found.values()), None)
@@ -147,9 +151,9 @@ class DagsterClient:
     def changed_requests(self, since: float, most: int) -> list[RequestStatus]:
         """The status of all requests with a run that changed after a time (seconds since 1970), in any order.
 
-        Of several runs of a request that changed, the newest counts. `most` runs are asked for in one
-        query: 12 ms of Dagster's time and 1.2 ms for each run. A run carries the time of its event, which
-        may be written a moment later: ask from a few seconds before the last look.
+        Of several runs of a request that changed, the newest counts; of upkeep it is the run's own status.
+        `most` runs are asked for in one query: 12 ms of Dagster's time and 1.2 ms for each run. A run carries
+        the time of its event, which may be written a moment later: ask from seconds before the last look.
         """
         found: dict[str, RequestStatus] = {}
         # SQLite has the time at which a run was created in whole seconds.
@@ -223,6 +227,18 @@ class DagsterClient:
 
     def _newest_run(self, request_id: str) -> dict[str, Any] | None:
         return next(self._runs(1, tags={REQUEST_ID_TAG: request_id}), None)
+
+    def _status(self, newest: dict[str, Any]) -> RequestStatus:
+        """The status of a request by its newest run; beside its result, if the run is upkeep."""
+        status, what = _status_of(newest), upkeep_of_run(_tags_of(newest))
+        if what is None:
+            return status
+        result = status if status.status == COMPLETED else self._result_of(status.request_id)
+        return with_upkeep(status, what, newest["creationTime"], result) if result else status
+
+    def _result_of(self, request_id: str) -> RequestStatus | None:
+        run = next(self._runs(1, tags={REQUEST_ID_TAG: request_id}, statuses=["SUCCESS"]), None)
+        return _status_of(run) if run else None
 
     def _is_superseded(self, run: dict[str, Any], status: RequestStatus) -> bool:
         if run["status"] not in ENDED:  # only then a request is launched again

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from imagi_pipeline.core.csv.table import CsvTable
-from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus
+from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus, Upkeep
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import Settings
@@ -46,6 +46,17 @@ class RequestError(BaseModel):
     message: str = Field(examples=["The file is empty. Export the file again and check that it has rows."])
 
 
+class UpkeepStatus(BaseModel):
+    """Work on a request that has its result: failed images are tried again, or images are renewed."""
+
+    what: Literal["retry", "refresh", "recompress"] = Field(examples=["retry"])
+    status: StatusName = Field(description="How far it is, or how it ended.", examples=["processing"])
+    progress: Progress
+    since: datetime | None = Field(examples=["2026-11-23T18:00:00Z"])
+    finished: datetime | None = Field(examples=[None])
+    error: RequestError | None = Field(description="Only if it failed.")
+
+
 class Status(BaseModel):
     """How far a request is. Sizes are in bytes, times in UTC."""
 
@@ -61,20 +72,23 @@ class Status(BaseModel):
     error: RequestError | None = Field(description="Only for a failed request.")
     warnings: list[str] = Field(examples=[["2 of 120 images failed: the report says why."]])
     result: str | None = Field(
-        description="Path of the enriched CSV, once completed.",
+        description="Path of the enriched CSV, once there is one.",
         examples=[f"/home/shop/imagi/results/{REQUEST_ID_EXAMPLE}/products.csv"],
     )
     result_url: str | None = Field(
-        description="Download of the enriched CSV, once completed.",
+        description="Download of the enriched CSV, once there is one.",
         examples=[f"{REQUEST_URL_EXAMPLE}/result/"],
     )
     report_url: str | None = Field(
-        description="Download of the compression report, once completed.",
+        description="Download of the compression report, once there is one.",
         examples=[f"{REQUEST_URL_EXAMPLE}/report/"],
     )
     run_url: str | None = Field(
         description="The run in the Dagster UI.",
         examples=[f"http://127.0.0.1:3000/runs/{RUN_ID_EXAMPLE}"],
+    )
+    upkeep: UpkeepStatus | None = Field(
+        description="The newest work beside a result, which stays meanwhile; null if there was none."
     )
     created: datetime | None = Field(examples=["2026-11-23T17:12:06Z"])
     finished: datetime | None = Field(examples=["2026-11-23T17:12:31Z"])
@@ -184,7 +198,11 @@ class Health(BaseModel):
 
 def status_document(found: RequestStatus, store: Store, settings: Settings) -> Status:
     """The status as the API answers it."""
-    completed = found.status == COMPLETED
+    result = store.result(found.request_id, found.file or "")
+    # While a whole run is under way, and if it fails, the result of the one before is still there.
+    has_result = found.status == COMPLETED or (
+        store.is_local and found.run_id is not None and result.exists()
+    )
     links = f"{settings.gateway_url}{API}/requests/{found.request_id}"
     return Status(
         request_id=found.request_id,
@@ -194,13 +212,12 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
         rows=found.rows,
         bytes_before=found.bytes_before,
         bytes_after=found.bytes_after,
-        error=RequestError(code=found.error_code or "run_failed", message=found.error)
-        if found.error
-        else None,
+        error=_error(found),
         warnings=_warnings(found),
-        result=str(store.result(found.request_id, found.file or "")) if completed else None,
-        result_url=f"{links}/result/" if completed else None,
-        report_url=f"{links}/report/" if completed else None,
+        result=str(result) if has_result else None,
+        result_url=f"{links}/result/" if has_result else None,
+        report_url=f"{links}/report/" if has_result else None,
+        upkeep=_upkeep(found.upkeep) if found.upkeep else None,
         run_url=f"{settings.ui_url}/runs/{found.run_id}" if found.run_id else None,
         created=_time(found.created),
         finished=_time(found.finished),
@@ -248,7 +265,24 @@ def image_document(row: Mapping[str, str], public_url: str) -> Image:
     )
 
 
-def _progress(found: RequestStatus) -> Progress:
+def _upkeep(found: Upkeep) -> UpkeepStatus:
+    return UpkeepStatus.model_validate(
+        {
+            "what": found.what,
+            "status": found.status,
+            "progress": _progress(found),
+            "since": _time(found.since),
+            "finished": _time(found.finished),
+            "error": _error(found),
+        }
+    )
+
+
+def _error(found: RequestStatus | Upkeep) -> RequestError | None:
+    return RequestError(code=found.error_code or "run_failed", message=found.error) if found.error else None
+
+
+def _progress(found: RequestStatus | Upkeep) -> Progress:
     total, done = found.images_total, found.images_done
     percent = round(100 * done / total, 1) if total else 0.0
     return Progress(total=total, done=done, failed=found.images_failed, percent=percent)

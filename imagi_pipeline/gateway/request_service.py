@@ -122,7 +122,8 @@ class RequestService:
             self._board.forget(request_id)
             found = self.status(request_id, caller)
             if not found.is_finished:
-                raise ApiError(409, "not_finished", f"The request is {found.status}: wait for its end.")
+                state = found.upkeep.status if found.upkeep else found.status
+                raise ApiError(409, "not_finished", f"The request is {state}: wait for its end.")
             if found.status == COMPLETED and not found.images_failed:
                 raise ApiError(409, "nothing_to_retry", "No image of this request failed.")
             if found.run_id is None:

@@ -110,7 +110,8 @@ class StatusBoard:
         since = max(self._looked_at, min(entry.asked_at for entry in self._entries.values()))
         for status in self._client.changed_requests(since - SECONDS_OF_DOUBT, RUNS_IN_A_QUERY):
             entry = self._entries.get(status.request_id)
-            if entry and entry.status and entry.status.run_id == status.run_id:
+            known = entry.status if entry else None
+            if entry and known and known.run_id == status.run_id and not known.upkeep:
                 self._entries[status.request_id] = _Entry(status, entry.asked_at)
-            elif entry:  # a run that was not known: is it the newest?
+            elif entry:  # a run that was not known: is it the newest? Or upkeep: is it beside a result?
                 del self._entries[status.request_id]

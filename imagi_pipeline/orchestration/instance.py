@@ -14,8 +14,14 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.instance import InstanceRef
 
-from imagi_pipeline.contract import JOB_NAME, REQUEST_ID_TAG, status_of_run
-from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.contract import (
+    JOB_NAME,
+    REQUEST_ID_TAG,
+    status_of_run,
+    upkeep_of_run,
+    with_upkeep,
+)
+from imagi_pipeline.core.request_status import COMPLETED, RequestStatus
 from imagi_pipeline.orchestration.storage_checks import network_file_system, wrong_driver
 from imagi_pipeline.settings import default_folder
 
@@ -81,8 +87,9 @@ def recent_requests(instance: dg.DagsterInstance, most: int) -> list[RequestStat
     newest: dict[str, RequestStatus] = {}
     for record in records:
         if REQUEST_ID_TAG in record.dagster_run.tags:
-            found = _status_of_record(record)
-            newest.setdefault(found.request_id, found)
+            request_id = record.dagster_run.tags[REQUEST_ID_TAG]
+            if request_id not in newest:
+                newest[request_id] = _with_upkeep(instance, record)
     return list(newest.values())
 
 
@@ -91,7 +98,24 @@ def request_status(instance: dg.DagsterInstance, request_id: str) -> RequestStat
     records = instance.get_run_records(
         dg.RunsFilter(job_name=JOB_NAME, tags={REQUEST_ID_TAG: request_id}), limit=1
     )
-    return _status_of_record(records[0]) if records else None
+    return _with_upkeep(instance, records[0]) if records else None
+
+
+def _with_upkeep(instance: dg.DagsterInstance, newest: dg.RunRecord) -> RequestStatus:
+    """The status of a request by its newest run; beside its result, if the run is upkeep."""
+    status, what = _status_of_record(newest), upkeep_of_run(newest.dagster_run.tags)
+    if what is None:
+        return status
+    result: RequestStatus | None = status
+    if status.status != COMPLETED:
+        successes = dg.RunsFilter(
+            job_name=JOB_NAME,
+            tags={REQUEST_ID_TAG: status.request_id},
+            statuses=[dg.DagsterRunStatus.SUCCESS],
+        )
+        records = instance.get_run_records(successes, limit=1)
+        result = _status_of_record(records[0]) if records else None
+    return with_upkeep(status, what, newest.create_timestamp.timestamp(), result) if result else status
 
 
 def _status_of_record(record: dg.RunRecord) -> RequestStatus:

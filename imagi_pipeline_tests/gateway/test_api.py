@@ -57,7 +57,8 @@ def status(service: Service, request_id: str) -> dict[str, Any]:
 def finished(service: Service, request_id: str) -> dict[str, Any]:
     def look() -> dict[str, Any] | None:
         document = status(service, request_id)
-        return document if document["status"] in ("completed", "failed", "cancelled") else None
+        ends, upkeep = ("completed", "failed", "cancelled"), document["upkeep"] or document
+        return document if document["status"] in ends and upkeep["status"] in ends else None
 
     document: dict[str, Any] = wait_for(look)
     return document
@@ -255,11 +256,18 @@ def test_failed_images_are_tried_again_alone_and_the_result_is_brought_up_to_dat
     again = post(service, f"/requests/{request_id}/retry/")
     assert (again.status_code, again.json()) == (202, {"request_id": request_id, "status": "In queue"})
     assert error_of(post(service, f"/requests/{request_id}/retry/")) == (409, "not_finished")
+    during = status(service, request_id)
+    assert (during["status"], during["result_url"]) == ("completed", first["result_url"])
+    assert during["upkeep"]["what"] == "retry"
+    if during["upkeep"]["status"] != "completed":
+        assert during["progress"] == first["progress"]
+    assert get(service, f"/requests/{request_id}/result/").status_code == 200
     (tags, *_) = tags_of_runs(service, request_id)
     assert (tags["dagster/priority"], tags["imagi/size"]) == ("0", "")  # somebody waits for it
 
     done = finished(service, request_id)
     assert (done["status"], done["progress"]["failed"]) == ("completed", 0)
+    assert (done["upkeep"]["status"], done["upkeep"]["finished"]) == ("completed", done["finished"])
     assert (done["created"], done["run_url"] != first["run_url"]) == (first["created"], True)
     assert image_host.asked["/retry-good.jpg"] == 1
     rows = csv.DictReader(io.StringIO(requests.get(done["result_url"], timeout=10).text))

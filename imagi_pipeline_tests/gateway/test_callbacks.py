@@ -550,6 +550,19 @@ def test_the_end_of_a_retry_is_told_under_another_id(
     ]
 
 
+def test_the_end_of_a_retry_is_told_when_it_has_ended_and_not_while_the_result_stays(
+    callbacks: Callbacks, known: Requests, receiver: CallbackReceiver, store: Store
+) -> None:
+    request_id = known.add("completed", "run-1")
+    callbacks.register(request_id, receiver.url(), after="run-1")
+    known.set(request_id, "completed", "run-2")
+    known.documents[request_id]["upkeep"] = {"what": "retry", "status": "processing"}
+    assert not callbacks.deliver_due()
+    known.documents[request_id]["upkeep"] = {"what": "retry", "status": "cancelled"}
+    assert callbacks.deliver_due() == {ACCEPTED: 1}
+    assert [message.id for message in receiver.messages] == [f"msg_{request_id}_run-2"]
+
+
 def test_a_retry_that_begins_while_the_first_end_is_being_told_is_not_lost(
     callbacks: Callbacks, known: Requests, receiver: CallbackReceiver, store: Store
 ) -> None:

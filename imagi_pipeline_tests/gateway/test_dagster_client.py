@@ -40,6 +40,8 @@ from imagi_pipeline.gateway.dagster_client import (
     FailedImage,
 )
 from imagi_pipeline.orchestration.instance import open_instance
+from imagi_pipeline.orchestration.instance import recent_requests as recent_here
+from imagi_pipeline.orchestration.instance import request_status as instance_status
 from imagi_pipeline_tests.gateway.test_graphql_docs import blocks, example
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
@@ -185,6 +187,60 @@ def test_the_newest_run_of_a_request_counts(dagster: Dagster) -> None:
     found = dagster.client.request_status(request_id)
     assert found
     assert (found.run_id, found.status) == (newest, "In queue")
+
+
+RETRY = {"imagi/only_failed": "true"}
+REFRESH = {"dagster/schedule_name": "refresh_images_schedule"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "status", "what", "expected"),
+    [
+        (RETRY, "NOT_STARTED", "retry", "In queue"),
+        (RETRY, "STARTED", "retry", "processing"),
+        (REFRESH, "STARTED", "refresh", "processing"),
+        (RETRY, "CANCELED", "retry", "cancelled"),
+        (REFRESH, "FAILURE", "refresh", "failed"),
+        (REFRESH, "SUCCESS", "refresh", "completed"),
+    ],
+)
+def test_upkeep_is_told_beside_a_result_that_stays(
+    dagster: Dagster, tags: dict[str, str], status: str, what: str, expected: str
+) -> None:
+    request_id = str(uuid.uuid4())
+    dagster.add_run(request_id, **{"imagi/images_total": "3", "imagi/images_failed": "2"})
+    newest = dagster.add_run(request_id, status, **{"imagi/images_total": "2", **tags})
+    for found in (
+        dagster.client.request_status(request_id),
+        dagster.client.recent_requests(1).requests[0],
+        instance_status(dagster.instance, request_id),
+        recent_here(dagster.instance, 1)[0],
+    ):
+        assert found
+        assert found.upkeep
+        assert (found.request_id, found.status, found.run_id) == (request_id, "completed", newest)
+        assert (found.upkeep.what, found.upkeep.status) == (what, expected)
+        assert found.images_total == (2 if expected == "completed" else 3)
+        assert found.is_finished == (expected not in ("In queue", "processing"))
+
+
+def test_without_a_result_a_retry_is_the_request_itself(dagster: Dagster) -> None:
+    request_id = str(uuid.uuid4())
+    dagster.add_run(request_id, "CANCELED")
+    dagster.add_run(request_id, "STARTED", **RETRY)
+    found = dagster.client.request_status(request_id)
+    assert found
+    assert (found.status, found.upkeep, found.is_finished) == ("processing", None, False)
+    assert instance_status(dagster.instance, request_id) == found
+
+
+def test_a_whole_run_asked_for_again_goes_through_processing(dagster: Dagster) -> None:
+    request_id = str(uuid.uuid4())
+    dagster.add_run(request_id)
+    dagster.add_run(request_id, "STARTED")
+    found = dagster.client.request_status(request_id)
+    assert found
+    assert (found.status, found.upkeep) == ("processing", None)
 
 
 def test_requests_are_listed_newest_first_and_page_by_page(dagster: Dagster) -> None:

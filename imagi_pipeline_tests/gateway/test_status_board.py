@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.core.request_status import RequestStatus, Upkeep
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
 from imagi_pipeline.gateway.status_board import SECONDS_BETWEEN_PROBES, SECONDS_KEPT, StatusBoard
 
@@ -165,3 +165,16 @@ def test_many_threads_get_the_same_answer(board: StatusBoard, dagster: Dagster, 
         thread.join()
     assert found == [run] * 40
     assert dagster.asked_changes == 1
+
+
+def test_upkeep_is_asked_for_again_when_it_changed(
+    dagster: Dagster, board: StatusBoard, clock: list[float]
+) -> None:
+    began = replace(a_run(), status="completed", upkeep=Upkeep("retry", "processing"))
+    dagster.put(began)
+    assert board.status(began.request_id) == began
+    ended = replace(began, upkeep=Upkeep("retry", "completed"))
+    dagster.runs[began.request_id] = ended
+    dagster.changed = [replace(began, status="processing", upkeep=None)]  # as its run has it
+    clock[0] += 5
+    assert board.status(began.request_id) == ended

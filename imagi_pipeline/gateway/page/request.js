@@ -7,10 +7,15 @@ import { $, announce, element, focusOn, isWebAddress, pause, showFigures, showOf
 import { ago, count, dateTime, duration, number, percent, saving, size } from "./format.js";
 import { closeImages, failuresTitle, openImages } from "./images.js";
 import { poll } from "./poll.js";
-import { isFinished, nameOf, showBadge, titleOf } from "./status.js";
+import { hasEnded, isFinished, isRenewed, nameOf, showBadge, titleOf } from "./status.js";
 
 const PAUSE = 1000;
 const TOLD_EVERY = 25; // percent of progress, to a screen reader
+const WORK = {
+  retry: "Trying the failed images again",
+  refresh: "Asking the hosts for changed images",
+  recompress: "Compressing the images with today's settings",
+};
 const OUTCOMES = { completed: "Completed", failed: "The request failed", cancelled: "Cancelled" };
 
 let id = null;
@@ -69,9 +74,14 @@ function show(status) {
   setTitle(titleOf(status));
   showWarnings(status.warnings);
   $("progress").hidden = isFinished(status);
-  $("outcome").hidden = !isFinished(status);
+  $("outcome").hidden = !hasEnded(status);
   if (!isFinished(status)) showProgress(status, before);
-  else showOutcome(status, before);
+  if (hasEnded(status) && !isShown(status, before)) showOutcome(status, before);
+}
+
+/** Whether the outcome on show is this one: it stays as it is while images are tried again or renewed. */
+function isShown(status, before) {
+  return Boolean(before) && hasEnded(before) && isFinished(before) === isFinished(status) && before.finished === status.finished;
 }
 
 function showTimes({ created, finished }) {
@@ -89,17 +99,18 @@ function showWarnings(warnings) {
 // While it runs
 
 function showProgress(status, before) {
-  const { total, done, failed, percent: part } = status.progress;
-  const waits = status.status === "In queue";
-  $("progress-title").textContent = waits ? "Waiting for its turn" : "Compressing the images";
+  const work = isRenewed(status) ? status.upkeep : status;
+  const { total, done, failed, percent: part } = work.progress;
+  const waits = work.status === "In queue";
+  $("progress-title").textContent = waits ? "Waiting for its turn" : (WORK[status.upkeep?.what] ?? "Compressing the images");
   if (total === null) $("progress-bar").removeAttribute("value");
   else $("progress-bar").value = part;
   const parts = total === null ? [] : [`${number(done)} of ${count(total, "image")}`];
   if (failed) parts.push(`${number(failed)} failed`);
-  const left = secondsLeft(status.progress);
+  const left = secondsLeft(work.progress);
   if (left !== null) parts.push(`about ${duration(left)} left`);
   $("progress-text").textContent = parts.join(" · ") || (waits ? "It begins shortly." : "Reading the CSV…");
-  if (status.status !== before?.status) announce($("progress-title").textContent);
+  if (work.status !== (before?.upkeep ?? before)?.status) announce($("progress-title").textContent);
   if (total && part >= told + TOLD_EVERY) {
     told = Math.floor(part / TOLD_EVERY) * TOLD_EVERY;
     announce(`${number(done)} of ${count(total, "image")} done.`);
@@ -210,8 +221,10 @@ async function retryRequest(event) {
   showText($("request-note"), null);
   try {
     const { status } = await api.retry(id, signal);
-    closeImages();
-    show({ ...shown, status, finished: null, error: null, warnings: [] });
+    if (shown.status !== "completed") {
+      closeImages();
+      show({ ...shown, status, finished: null, error: null, warnings: [] });
+    }
     focusOn($("request-title"));
     follow();
   } catch (error) {

@@ -10,7 +10,16 @@ const WORDS = {
   cancelled: "Cancelled",
 };
 
-export const isFinished = (request) => ["completed", "failed", "cancelled"].includes(request.status);
+const ENDS = ["completed", "failed", "cancelled"];
+
+/** Whether it has ended once; what it ended with stays while images are tried again or renewed. */
+export const hasEnded = (request) => ENDS.includes(request.status);
+
+/** Whether nothing more happens by itself. */
+export const isFinished = (request) => hasEnded(request) && !isRenewed(request);
+
+/** Whether images of a completed request are being tried again or renewed. */
+export const isRenewed = ({ upkeep }) => Boolean(upkeep) && !ENDS.includes(upkeep.status);
 
 export const nameOf = (request) => request.file ?? `Request ${request.request_id.slice(0, 8)}`;
 
@@ -26,7 +35,7 @@ export function factsOf(request) {
   const { total, done, failed } = request.progress;
   if (request.status === "failed") return request.error?.message ?? "";
   if (total === null) return "";
-  const facts = [isFinished(request) ? count(total, "image") : `${count(done, "image")} of ${count(total, "image")}`];
+  const facts = [hasEnded(request) ? count(total, "image") : `${count(done, "image")} of ${count(total, "image")}`];
   if (failed) facts.push(`${number(failed)} failed`);
   const fraction = saving(request.bytes_before, request.bytes_after);
   if (request.status === "completed" && fraction > 0.005) facts.push(`${percent(fraction)} smaller`);
