@@ -24,6 +24,7 @@ import certifi
 import pycurl
 
 from imagi_pipeline.core.http.address_guard import may_dial
+from imagi_pipeline.core.http.lenient import REFUSED_BECAUSE, call_leniently
 from imagi_pipeline.core.http.limits import FetchLimits
 from imagi_pipeline.core.http.transfer import Answer, Call, Transfer
 
@@ -113,6 +114,24 @@ class Handle:
 
     def call(self, call: Call) -> Answer:
         """Make one call. Raises FetchError, and what the receiver of the answer raises."""
+        transfer = self._perform(call)
+        if call.data is None and REFUSED_BECAUSE in transfer.refusal:
+            connection = Handle(self._limits, self._is_closed)
+            try:
+                transfer = connection.call_leniently(call)
+            finally:
+                connection.close()
+        return transfer.result()
+
+    def call_leniently(self, call: Call) -> Transfer:
+        """Make a call whose answer libcurl refuses, on a connection of its own."""
+        self._curl.setopt(pycurl.CONNECT_ONLY, 1)
+        transfer = self._perform(call)
+        if not transfer.refusal:
+            call_leniently(self._curl, call, transfer)
+        return transfer
+
+    def _perform(self, call: Call) -> Transfer:
         self._transfer = transfer = Transfer(call, self._limits)
         self._prepare(call)
         try:
@@ -125,7 +144,7 @@ class Handle:
             while self._opened:
                 self._opened.pop().close()
             self._transfer = None
-        return transfer.result()
+        return transfer
 
     def _prepare(self, call: Call) -> None:
         curl, target = self._curl, call.target

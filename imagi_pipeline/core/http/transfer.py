@@ -69,6 +69,7 @@ class Transfer:
         self.was_allowed = False
         self.is_cut = False
         self.sets_cookies = False
+        self.refusal = ""
         self._call = call
         self._limits = limits
         self._answer: Answer | None = None
@@ -123,6 +124,7 @@ class Transfer:
 
     def ended_by(self, code: int, words: str, errno: int) -> None:
         """Note what libcurl says; it is no failure where the answer is all the same what was wanted."""
+        self.refusal = self.refusal or words or f"error {code}"
         if self._failure:
             return
         if self.is_cut or self._call.deadline.left() <= 0:

@@ -149,6 +149,10 @@ def many_lines(count: int) -> list[bytes]:
         b"HTTP/1.1 100 Continue\r\n\r\n" + answer(BODY),
         answer(BODY, b"X-Folded: one\r\n two"),
         answer(BODY, b"X-Space : y"),
+        answer(BODY, b"there is no colon in this line"),
+        b"HTTP/1.1 103 Early\r\nno colon\r\n\r\n" + answer(BODY, b"nor here", *many_lines(300), length=False),
+        answer(b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY), b"no colon", CHUNKED, length=False),
+        answer(gzip.compress(BODY), b"no colon", b"Content-Encoding: gzip"),
         answer(BODY, b"X-Latin: gr\xfc\xdfe"),
         answer(BODY, end=b"\n"),
         answer(BODY, status=b"200"),
@@ -202,6 +206,9 @@ def test_the_bytes_are_written_into_what_is_given() -> None:
         (answer(BODY, b"X: " + b"y" * 1_000_000), BROKEN, "header without end"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000, BROKEN, "header without end"),
         (b"", BROKEN, "without an answer"),
+        (answer(BODY, b"no colon", b"Content-Length: 9999", length=False), BROKEN, "too early"),
+        (answer(b"ff\r\nshort", b"no colon", CHUNKED, length=False), BROKEN, "too early"),
+        (answer(BODY, b"no colon", *many_lines(50_000)), BROKEN, "header without end"),
     ],
 )  # fmt: skip
 def test_a_message_names_what_is_wrong_with_an_answer(raw: bytes, code: ErrorCode, words: str) -> None:
