@@ -8,7 +8,6 @@ time is bounded by the two budgets, not by the number of images.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import queue
 import threading
@@ -16,6 +15,8 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
+
+import xxhash
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError, ImageError, InternalError, StorageError
 from imagi_pipeline.core.http.fetching import FetchedImage, Fetcher, retry_delay
@@ -288,7 +289,11 @@ class _Work:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    """What tells whether an image has changed behind its URL; SHA-256 takes twenty times as long.
+
+    It need not resist an attack: who controls the sources of one URL could only make that URL look unchanged.
+    """
+    return xxhash.xxh3_128_hexdigest(data)
 
 
 def _record(
