@@ -23,6 +23,8 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 OURS = "imagi_pipeline.orchestration.internals"
 WARM_UP = 5
 IMAGES_IN_A_BATCH = 500
