@@ -24,6 +24,7 @@
 #include <jerror.h>
 
 #define COMPONENTS 3
+#define STEPS (2 * COMPONENTS * DCTSIZE2)
 #define AC_LIMIT 1023 /* the largest that 8-bit baseline and progressive coding have a code for */
 #define DC_LIMIT 1024
 #define MOST_SCANS 100 /* an encoder writes about ten; each one of a bomb costs a pass over all blocks */
@@ -49,7 +50,8 @@ typedef struct {
     /* what is asked for */
     const unsigned char *data;
     size_t length;
-    const unsigned char *steps; /* three tables in natural order, or NULL to keep the source's */
+    const unsigned char *steps; /* tables in natural order: Y, Cb, Cr for chroma with fewer samples than luma, then
+                                   for chroma with as many; or NULL to keep the source's */
     double dead_zone, least_ratio;
     enum huffman huffman;
     int orientation, keep_icc;
@@ -296,14 +298,26 @@ static void turn_all(job *work, const jvirt_barray_ptr *from, const jvirt_barray
 
 /* --- quantizing again */
 
+/* The table of a component: Y's for all three of RGB and for grey. */
+static const unsigned char *wanted_steps(job *work, int component) {
+    const jpeg_component_info *chroma = &work->source.comp_info[1];
+    if (work->source.jpeg_color_space != JCS_YCbCr) {
+        return work->steps;
+    }
+    int is_full = chroma->h_samp_factor == work->source.max_h_samp_factor &&
+                  chroma->v_samp_factor == work->source.max_v_samp_factor;
+    return work->steps + ((is_full ? COMPONENTS : 0) + component) * DCTSIZE2;
+}
+
 /* A level a of the source stands for a * old; in steps of `new` that is floor(a * old / new + offset). In 16 bits:
    ((32 a + 32 offset new / old) * (32768 old / new)) / 2^20. Levels are at most 1024, so nothing overflows. */
 static quantizer make_quantizer(job *work, int component) {
     quantizer made;
+    const unsigned char *steps = work->steps == NULL ? NULL : wanted_steps(work, component);
     made.unchanged = 1;
     for (int k = 0; k < DCTSIZE2; k++) {
         unsigned old = work->source_steps[component][k];
-        unsigned wanted = work->steps == NULL ? old : work->steps[component * DCTSIZE2 + k];
+        unsigned wanted = steps == NULL ? old : steps[k];
         double ratio = (double)wanted / old;
         double offset = k == 0 ? 0.5 : work->dead_zone;
         if (ratio <= 1.0 || ratio < work->least_ratio) {
@@ -645,7 +659,7 @@ static PyObject *rewrite(PyObject *module, PyObject *arguments) {
         free(work);
         return NULL;
     }
-    if ((work->steps != NULL && (steps_length != COMPONENTS * DCTSIZE2 || memchr(work->steps, 0, (size_t)steps_length))) ||
+    if ((work->steps != NULL && (steps_length != STEPS || memchr(work->steps, 0, (size_t)steps_length))) ||
         !(work->dead_zone >= 0 && work->dead_zone <= 0.5) || huffman < STANDARD || huffman > PROGRESSIVE ||
         work->orientation < 1 || work->orientation > 8 || most_pixels < 0 || most_memory < 0) {
         free(work);

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from enum import IntEnum
 
-from imagi_pipeline.core.images.jpeg_steps import jpegli_steps
+from imagi_pipeline.core.images.jpeg_quality import steps_of
 
 try:
     from imagi_pipeline.core.images import _jpeg_coefficients as _native
@@ -69,14 +69,14 @@ def is_available() -> bool:
 
 def rewritten(
     source: bytes,
-    quality: float | None,
+    quality: int | None,
     huffman: Huffman,
     *,
     max_pixels: int,
     orientation: int = 1,
     keep_icc: bool = False,
 ) -> Rewritten | None:
-    """The JPEG with the steps of jpegli at `quality`, or with its own if that is None; without metadata.
+    """The JPEG with the steps of a quality (1 to 100), or with its own if that is None; without metadata.
 
     `orientation` is the EXIF orientation to undo, which works where whole blocks change places. None: the
     extension is not there, or leaves this file to the decoder, because it is damaged, too large or of an
@@ -84,7 +84,7 @@ def rewritten(
     """
     if _native is None:
         return None
-    steps = None if quality is None else jpegli_steps(quality)
+    steps = None if quality is None else steps_of(quality)
     memory = max(_BYTES_PER_PIXEL * max_pixels, _SMALLEST_LIMIT)
     try:
         data, coarser_steps = _native.rewrite(

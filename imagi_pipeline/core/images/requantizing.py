@@ -9,7 +9,6 @@ from imagi_pipeline.core.images.colour import is_srgb
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import fitted, orientation_of
 from imagi_pipeline.core.images.jpeg_coefficients import Huffman, rewritten
-from imagi_pipeline.core.images.jpeg_quality import requantizing_quality
 from imagi_pipeline.core.images.opening import SourceImage
 from imagi_pipeline.core.images.stripping import strip_metadata
 
@@ -56,7 +55,7 @@ def requantized(source: SourceImage, settings: CompressionSettings) -> Requantiz
     )
     stripped = _stripped(source, keep_icc=keep_icc) if orientation == 1 else None
     if not settings.is_lossless:
-        coarser = rewrite(requantizing_quality(settings.effective_quality), _HUFFMAN[settings.preset])
+        coarser = rewrite(settings.effective_quality, _HUFFMAN[settings.preset])
         if coarser is None:
             return None
         limit = _WORTHWHILE_SIZE * len(source.data if stripped is None else stripped)

@@ -132,7 +132,7 @@ static void check_result(const unsigned char *output, size_t length) {
 int main(int argc, char **argv) {
     static job work;
     unsigned long accepted = 0, refused = 0;
-    unsigned char steps[COMPONENTS * DCTSIZE2];
+    unsigned char steps[STEPS];
     int seeds = argc - 3;
 
     if (seeds < 1) {
@@ -146,7 +146,7 @@ int main(int argc, char **argv) {
     state = strtoull(argv[1], NULL, 10) * 0x9E3779B97F4A7C15ULL + 1;
     for (unsigned long left = strtoul(argv[2], NULL, 10); left > 0; left--) {
         file source = mutated(&files[below((uint32_t)seeds)]);
-        for (int k = 0; k < COMPONENTS * DCTSIZE2; k++) {
+        for (int k = 0; k < STEPS; k++) {
             steps[k] = (unsigned char)(1 + below(255));
         }
         ask(&work, &source, below(3) ? steps : NULL, below(3) ? 1 : 1 + (int)below(8), (enum huffman)below(4));
