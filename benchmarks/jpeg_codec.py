@@ -4,19 +4,23 @@
     python benchmarks/jpeg_codec.py bytes KODAK
 
 `cpu` goes over the files image by image, each way in turn, and prints CPU and bytes as ratios to decoding and
-encoding with Pillow at quality 75 without options. `bytes` makes sources of quality 80, 85, 90 and 95 (4:2:0),
-compresses them by default, and compares with the fewest bytes with which Pillow, plain, reaches the same
-SSIMULACRA2 against the original from the same source; where it reaches that at no quality up to 97, with its
-bytes at the best score.
+encoding with Pillow at quality 75 without options.
+
+`bytes` makes sources of quality 80, 85, 90 and 95 (4:2:0), compresses them by default, and compares with the
+fewest bytes with which Pillow, plain, reaches the same SSIMULACRA2 against the original from the same source;
+where it reaches that at no quality up to 97, with its bytes at the best score.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jpeg_quality import plain, scorer
@@ -26,7 +30,12 @@ from PIL import Image
 from imagi_pipeline.core.images.compress import compress
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 
-PRESETS = ("fast", "balanced", "small", "lossless")
+PRESETS: tuple[Literal["fast", "balanced", "small", "lossless"], ...] = (
+    "fast",
+    "balanced",
+    "small",
+    "lossless",
+)
 CURVE = (50, 60, 68, 74, 79, 84, 88, 92, 95, 97)
 PHOTOS_COMPARED = 8
 
@@ -37,12 +46,15 @@ def by_pillow(data: bytes) -> bytes:
         return plain(image.convert("RGB"), 75)
 
 
+def by_preset(preset: Literal["fast", "balanced", "small", "lossless"]) -> Callable[[bytes], bytes]:
+    """A function that compresses with a preset."""
+    settings = CompressionSettings(preset)
+    return lambda data: compress(data, settings).data
+
+
 def cpu(folder: Path) -> None:
     """Print CPU and bytes of each preset."""
-    ways = {"pillow, plain": by_pillow} | {
-        preset: (lambda data, settings=CompressionSettings(preset): compress(data, settings).data)
-        for preset in PRESETS
-    }
+    ways = {"pillow, plain": by_pillow} | {preset: by_preset(preset) for preset in PRESETS}
     spent = dict.fromkeys(ways, 0.0)
     written = dict.fromkeys(ways, 0)
     files = sorted(folder.glob("*.jpg"))
@@ -77,8 +89,8 @@ def bytes_at_equal_score(kodak: Path) -> None:
 
 
 def fewest_bytes(curve: list[tuple[int, float]], wanted: float) -> float:
-    """The least of a curve of bytes and scores where it first crosses a score, straight between its points."""
-    for (low, below), (high, above) in zip(curve, curve[1:], strict=False):
+    """The least of a curve of bytes and scores where it first crosses a score."""
+    for (low, below), (high, above) in itertools.pairwise(curve):
         if below <= wanted <= above:
             return low + (high - low) * (wanted - below) / (above - below)
     return float(curve[0][0] if wanted < curve[0][1] else max(curve, key=lambda point: point[1])[0])
