@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
+from imagi_pipeline.core.images.colour_tags import told_colour
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import Picture
 from imagi_pipeline.core.images.opening import SourceImage
@@ -23,7 +24,6 @@ WEB_FORMATS = {
 """Media type and file suffix of what browsers show, by Pillow's name of the format."""
 
 _LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
-_SRGB_GAMMA = 0.45
 
 
 def output_format_of(source: SourceImage, image: Image.Image, settings: CompressionSettings) -> str:
@@ -51,19 +51,18 @@ def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
 
 
 def loses_by_reencoding(source: SourceImage) -> bool:
-    """Whether a PNG holds what Pillow drops: 16 bits a channel, or a colour space given without a profile.
+    """Whether a file holds what new 8-bit sRGB pixels lose: 16 bits a channel, or colours of its own.
 
-    It is dropped all the same when the pixels must change anyhow.
+    It is lost all the same when the pixels must change anyhow.
     """
+    if told_colour(source) is not None:
+        return True
     if source.format != "PNG":
         return False
     chunks = dict(_png_header(source.data))
-    bit_depth = chunks[b"IHDR"][16]
+    is_deep = chunks[b"IHDR"][16] == 16
     info = source.image.info
-    if bit_depth == 16 and (source.image.mode != "I;16" or {"icc_profile", "transparency"} & info.keys()):
-        return True
-    odd_gamma = abs(info.get("gamma", _SRGB_GAMMA) - _SRGB_GAMMA) > 0.01
-    return b"cICP" in chunks or (odd_gamma and not {"srgb", "icc_profile"} & info.keys())
+    return is_deep and (source.image.mode != "I;16" or bool({"icc_profile", "transparency"} & info.keys()))
 
 
 def _png_header(data: bytes) -> Iterator[tuple[bytes, bytes]]:

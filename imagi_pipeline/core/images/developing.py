@@ -9,6 +9,7 @@ from typing import cast
 from PIL import Image
 
 from imagi_pipeline.core.images.colour import in_srgb
+from imagi_pipeline.core.images.colour_tags import to_srgb, told_colour
 from imagi_pipeline.core.images.opening import SourceImage
 
 _ORIENTATION_TAG = 0x0112
@@ -46,8 +47,11 @@ def develop(source: SourceImage, longest_side: int | None) -> Picture:
     transposition = _TRANSPOSITIONS.get(orientation_of(source.image))
     profile = image.info.get("icc_profile")
 
+    told = told_colour(source)
     plain = _in_plain_mode(image)
     recoloured = in_srgb(plain, profile)
+    if told is not None:
+        recoloured = to_srgb(in_8_bits(plain) if plain.mode == "I;16" else plain, told)
     image = _without_opaque_alpha(recoloured)
     if reshaped:
         image = image.resize(size, Image.Resampling.LANCZOS)

@@ -377,7 +377,7 @@ def _avif_metadata(
     data: bytes, position: int, end: int, inside: bytes = b""
 ) -> Iterator[tuple[bytes, int, int]]:
     """Type, start and end of each piece of metadata between two positions; `unknown` for whole boxes."""
-    for kind, start, stop in _boxes(data, position, end):
+    for kind, start, stop in boxes(data, position, end):
         if kind not in _AVIF_BOXES[inside]:
             if data[start - 4 : start] != kind:
                 raise ValueError("an unknown box of more than 4 GiB")
@@ -386,7 +386,7 @@ def _avif_metadata(
             yield b"name", min(stop, start + _HANDLER_LENGTH), stop
         elif kind == b"meta":
             yield from _avif_metadata(data, start + 4, stop, b"meta")
-            parts = {part: (first, last) for part, first, last in _boxes(data, start + 4, stop)}
+            parts = {part: (first, last) for part, first, last in boxes(data, start + 4, stop)}
             if b"iinf" in parts and b"iloc" in parts:
                 types = _item_types(data, *parts[b"iinf"])
                 for item, first, last in _item_extents(data, parts[b"iloc"][0], types):
@@ -395,8 +395,8 @@ def _avif_metadata(
             yield from _avif_metadata(data, start, stop, kind)
 
 
-def _boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the content of each box between two positions."""
+def boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of the content of each box of an AVIF file between two positions."""
     while position < end:
         size, kind = struct.unpack_from(">I4s", data, position)
         start = position + 8
@@ -414,7 +414,7 @@ def _item_types(data: bytes, start: int, end: int) -> dict[int, bytes]:
     """The type of each item of metadata by its number, from the content of an `iinf` box."""
     types = {}
     count_size = 4 if data[start] else 2
-    for _, entry, _ in _boxes(data, start + 4 + count_size, end):
+    for _, entry, _ in boxes(data, start + 4 + count_size, end):
         item, _, kind = struct.unpack_from(">IH4s" if data[entry] > 2 else ">HH4s", data, entry + 4)
         if kind not in _PIXEL_ITEMS:
             types[item] = kind
