@@ -47,6 +47,7 @@ def develop(source: SourceImage, longest_side: int | None) -> Picture:
     transposition = _TRANSPOSITIONS.get(orientation_of(source.image))
     profile = image.info.get("icc_profile")
 
+    _correct_transparent_grey(source)
     told = told_colour(source)
     plain = _in_plain_mode(image)
     recoloured = in_srgb(plain, profile)
@@ -59,6 +60,15 @@ def develop(source: SourceImage, longest_side: int | None) -> Picture:
         image = image.transpose(transposition)
     image.info = {}  # Pillow writes comments and profiles that it finds there
     return Picture(image, reshaped or transposition is not None, recoloured is not plain)
+
+
+def _correct_transparent_grey(source: SourceImage) -> None:
+    """Pillow spreads the greys of a PNG of 2 or 4 bits to 8 bits, but not the one that is transparent."""
+    info = source.image.info
+    if source.format == "PNG" and source.image.mode == "L" and isinstance(info.get("transparency"), int):
+        bits = source.data[24]  # of IHDR, which is always first
+        if bits in {2, 4}:
+            info["transparency"] = info["transparency"] * 255 // (2**bits - 1) & 255
 
 
 def fitted(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from imagi_pipeline_tests.core.images.pictures import (
     opened,
     photo,
     pixel,
+    png_chunk,
     saved,
     srgb_profile,
 )
@@ -122,3 +124,19 @@ def test_damaged_exif_does_not_cost_the_picture() -> None:
     source = saved(photo(), "JPEG", exif=broken)
 
     assert opened(compress(source, DEFAULT).data).size == (160, 120)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("output_format", ["same", "webp"])
+def test_the_transparent_grey_of_a_png_of_few_bits_is_transparent(bits: int, output_format: Any) -> None:
+    step = 255 // (2**bits - 1)
+    picture = Image.linear_gradient("L").point(lambda level: level // step * step)
+    source = saved(picture, "PNG", bits=bits)
+    keyed = source[:33] + png_chunk(b"tRNS", struct.pack(">H", 1)) + source[33:]
+
+    image = compress(keyed, CompressionSettings("lossless", output_format=output_format)).data
+    # Pillow alone would read the grey of a small PNG wrongly.
+    shown = opened(compress(image, CompressionSettings("lossless", output_format="webp")).data)
+
+    transparent = picture.point(lambda level: 0 if level == step else 255)
+    assert shown.convert("RGBA").getchannel("A").tobytes() == transparent.tobytes()
