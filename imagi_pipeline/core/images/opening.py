@@ -31,6 +31,12 @@ _PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Gif", "Avif", "Tiff", "Bmp", "Jpeg2K"
 _LARGEST_PNG_PROFILE = 4 * 1024 * 1024
 """Bytes of a colour profile or a text in a PNG, decompressed. Pillow's own limit is 1 MiB."""
 
+_WHY_NOT = {
+    "SVG drawing": ", which has no pixels to compress: serve the file itself, or export it as PNG",
+    "HEIC photo": ", which most browsers do not show: export it as JPEG",
+    "Photoshop document": ", which is no file for the web: export it as PNG or JPEG",
+}
+
 _NUMBER = re.compile(r"\d+")
 
 
@@ -123,7 +129,8 @@ def _refusal(data: bytes) -> CodecError:
         return CodecError(ErrorCode.CORRUPT_IMAGE, f"This is a damaged or unusual {found.name}.")
     is_picture = found.kind is FileKind.OTHER_PICTURE
     kind = ErrorCode.UNSUPPORTED_FORMAT if is_picture else ErrorCode.NOT_AN_IMAGE
-    return CodecError(kind, f"This is {found.description}.")
+    reason = _WHY_NOT.get(found.name, "")
+    return CodecError(kind, f"This is {found.description}{reason}.")
 
 
 def check_pixels(source: SourceImage, max_pixels: int) -> None:

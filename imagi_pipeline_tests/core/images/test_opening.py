@@ -134,3 +134,8 @@ def test_memory_that_there_is_not_is_a_matter_of_too_many_pixels(monkeypatch: py
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
 
     assert refusal(saved(photo(), "PNG")).kind is ErrorCode.TOO_MANY_PIXELS
+
+
+def test_a_drawing_is_refused_with_what_to_do_instead() -> None:
+    assert "export it as PNG" in refusal(b"<svg xmlns='http://www.w3.org/2000/svg'/>").detail
+    assert "export it as JPEG" in refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").detail
