@@ -18,7 +18,14 @@ from typing import Literal
 
 import xxhash
 
-from imagi_pipeline.core.errors import ErrorCode, FetchError, ImageError, InternalError, StorageError
+from imagi_pipeline.core.errors import (
+    CodecError,
+    ErrorCode,
+    FetchError,
+    ImageError,
+    InternalError,
+    StorageError,
+)
 from imagi_pipeline.core.http.fetching import FetchedImage, Fetcher, retry_delay
 from imagi_pipeline.core.http.host_schedule import Download, HostSchedule
 from imagi_pipeline.core.images.codec_pool import CodecPool, Thumbnails
@@ -267,7 +274,14 @@ class _Work:
 
     def _compress(self, url: str, key: str, source: FetchedImage) -> ImageResult:
         side = THUMBNAIL_SIDE if url in self._with_thumbnails else None
-        image, thumbnails = self._codec.compress(source.data, side)
+        try:
+            image, thumbnails = self._codec.compress(source.data, side)
+        except CodecError as error:
+            if error.kind is not ErrorCode.CORRUPT_IMAGE or source.is_whole:
+                raise
+            # Nothing but the image itself tells that the connection broke.
+            detail = f"The download ended too early, or the image is damaged: {error.detail}"
+            raise FetchError(ErrorCode.CONNECTION_ERROR, detail) from error
         record = _record(url, key, source, image, self._fingerprint)
         self._store.write_image(key, record, image.data)
         return ImageResult(url, key, "ok", record, thumbnails=thumbnails)

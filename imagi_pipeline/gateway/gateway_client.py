@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from imagi_pipeline.core.http.own_services import own_session
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, printable
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.gateway.documents import API
 
@@ -142,9 +143,9 @@ class _Watched:
 def _refusal(answer: requests.Response) -> GatewayError:
     try:
         error = answer.json()["error"]
-        return GatewayError(error["message"], error["code"])
+        return GatewayError(printable(error["message"], LONGEST_MESSAGE), printable(error["code"]))
     except (ValueError, KeyError, TypeError):
-        return GatewayError(f"{answer.url} answered {answer.status_code} {answer.reason}.")
+        return GatewayError(f"{answer.url} answered {answer.status_code} {printable(answer.reason)}.")
 
 
 def _seconds(time: str | None) -> float | None:

@@ -19,6 +19,7 @@ from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.limits import engine_limits, fetch_limits
 from imagi_pipeline_tests.processes import codec_processes
+from imagi_pipeline_tests.raw_server import RawServer, answer
 
 
 def run(
@@ -241,3 +242,25 @@ def test_a_lease_gives_back_what_it_held() -> None:
         budget.claim(6)
         budget.release(6)
     budget.claim(10)
+
+
+def test_an_image_that_was_cut_without_a_word_is_downloaded_again(store: Store) -> None:
+    whole = jpeg(1)
+    pieces = iter([whole[: len(whole) // 2], whole])
+    with RawServer({b"/a.jpg": lambda _: answer(next(pieces), length=False)}) as host:
+        url = host.url("/a.jpg")
+        assert run([url], store)[url].status == "ok"
+        assert len(host.asked) == 2
+
+
+def test_an_image_that_is_damaged_at_a_host_that_names_no_length_fails_for_a_passing_reason(
+    store: Store,
+) -> None:
+    whole = jpeg(1)
+    with RawServer({b"/a.jpg": answer(whole[: len(whole) // 2], length=False)}) as host:
+        url = host.url("/a.jpg")
+        error = run([url], store, limits=engine_limits(fetch_limits(attempts=1)))[url].error
+    assert error is not None
+    assert error.code == "connection_error"
+    assert error.transient
+    assert "damaged" in error.message
