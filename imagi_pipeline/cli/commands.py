@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 import time
-import uuid
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from upath import UPath
 
+from imagi_pipeline.cli import local
+from imagi_pipeline.cli.printing import (
+    EXIT_CODE_OF_INTERRUPT,
+    fail_unless_useful,
+    inspection,
+    print_inspection,
+    print_processed,
+    print_recent,
+    print_submitted,
+    shown,
+)
 from imagi_pipeline.cli.terminal import (
     MOST_SHOWN,
     err,
     fail,
     plain_errors,
-    print_error,
     print_facts,
     print_finding,
     print_json,
     print_lines,
-    print_rows,
     print_status,
     progress_bar,
     upload_bar,
@@ -33,9 +38,6 @@ from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, INTERRUPTED,
 from imagi_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from imagi_pipeline.core.csv.table import CsvTable
-    from imagi_pipeline.core.storage.manifests import RequestManifest
-    from imagi_pipeline.core.storage.store import Store
     from imagi_pipeline.gateway.gateway_client import GatewayClient
 
 app = typer.Typer(
@@ -45,10 +47,6 @@ app = typer.Typer(
     help="A CSV of image URLs in, the same CSV with the URLs of compressed copies out.",
 )
 
-EXIT_CODE_OF_INTERRUPT = 130
-"""128 and the number of SIGINT, as shells have it."""
-
-FAILURES_SHOWN = 3
 SECONDS_BETWEEN_STATUSES = 1.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -76,8 +74,8 @@ def process(
 ) -> None:
     """Process a CSV here and now: the whole Dagster job in this process, no daemon needed."""
     with plain_errors(as_json):
-        document = process_file(file, output, tuple(url_column or ()), base_url, verbose=verbose)
-        _print_processed(document, as_json)
+        document = local.process_file(file, output, tuple(url_column or ()), base_url, verbose=verbose)
+        print_processed(document, as_json)
 
 
 @app.command()
@@ -93,9 +91,9 @@ def inspect(
     with plain_errors(as_json):
         table = read_csv(file.read_bytes(), url_columns=tuple(url_column or ()), base_url=base_url)
     if as_json:
-        print_json(_inspection(table))
+        print_json(inspection(table))
     else:
-        _print_inspection(table)
+        print_inspection(table)
 
 
 @app.command()
@@ -110,17 +108,18 @@ def status(
     """Tell how far a request is; without an id, how far the newest requests are."""
     with plain_errors(as_json):
         if request_id is None:
-            _print_recent(_recent(url), as_json)
+            print_recent(_recent(url), as_json)
             return
-        found = _status_over_graphql(url, request_id) if url else _status_here(request_id)
+        found = _status_over_graphql(url, request_id) if url else local.status_here(request_id)
         if found is None:
             fail(f"There is no request {request_id}.", as_json)
-        places = {} if url or found.status != COMPLETED else _places(_store(), found)
+        places = {} if url or found.status != COMPLETED else local.places(local.store(), found)
     if as_json:
         print_json(asdict(found) | places)
     else:
         print_status(found)
         print_lines([f"{name:15}{path}" for name, path in places.items()])
+    fail_unless_useful(found)
 
 
 @app.command()
@@ -143,7 +142,7 @@ def serve(
         check_address(gateway_host, settings)
         check_ui_address(host, settings)
         ui, gateway = Address(host, port), Address(gateway_host, gateway_port)
-        home, store = furnish_home(), _store()
+        home, store = furnish_home(), local.store()
         if store.is_local:
             store.landing.mkdir(parents=True, exist_ok=True)
         facts = {
@@ -234,7 +233,7 @@ def submit(
         except KeyboardInterrupt:
             message = f"It goes on without you. Its status: {client.status_url(request_id)}"
             fail(message, as_json, INTERRUPTED, EXIT_CODE_OF_INTERRUPT)
-        _print_submitted(found, copies, as_json)
+        print_submitted(found, copies, as_json)
 
 
 @app.command()
@@ -249,7 +248,7 @@ def doctor(
     from imagi_pipeline.core.upkeep.checks import Level
 
     with plain_errors(as_json):
-        removed = remove_leftovers(_store()) if fix else []
+        removed = remove_leftovers(local.store()) if fix else []
         findings = []
         for finding in examine(Settings()):
             findings.append(finding)
@@ -276,11 +275,11 @@ def purge(
         days = Settings().retention_days
         if days is None:
             fail("IMAGI_RETENTION_DAYS is not set: everything is kept.", as_json)
-        document = _purged(days, dry_run=dry_run)
+        document = local.purged(days, dry_run=dry_run)
     if as_json:
         print_json(document)
     else:
-        print_facts([(name, _shown(value)) for name, value in document.items()])
+        print_facts([(name, shown(value)) for name, value in document.items()])
 
 
 @app.command()
@@ -319,93 +318,8 @@ def demo(as_json: JsonOption = False) -> None:
     from imagi_pipeline.cli.demo import sample
 
     with plain_errors(as_json), sample() as file:
-        document = process_file(file, None, (), None, verbose=False)
-        _print_processed(document, as_json)
-
-
-def process_file(
-    file: Path, output: Path | None, url_columns: tuple[str, ...], base_url: str | None, *, verbose: bool
-) -> dict[str, Any]:
-    """Run the job on a file; what became of it as one document.
-
-    Raises ImagiError when the file or the storage cannot be used, OSError when a folder cannot be made.
-    """
-    from imagi_pipeline.core.csv.reading import read_request
-    from imagi_pipeline.core.storage.manifests import RequestManifest
-
-    store, request_id = _store(), str(uuid.uuid4())
-    manifest = RequestManifest(file.name, url_columns, base_url)
-    data = file.read_bytes()
-    read_request(data, url_columns=url_columns, base_url=base_url)  # before Dagster is loaded: it takes long
-    if output:
-        output.mkdir(parents=True, exist_ok=True)
-    store.write_upload(request_id, manifest, data)
-    found = _run(request_id, manifest, verbose)
-    document = asdict(found)
-    if found.status == COMPLETED:
-        document |= _places(store, found)
-        document["copies"] = _copies(document, output, Path(manifest.name).stem) if output else []
-    return document
-
-
-def _run(request_id: str, manifest: RequestManifest, verbose: bool) -> RequestStatus:
-    from imagi_pipeline.definitions import defs
-    from imagi_pipeline.orchestration.instance import open_instance, request_status
-    from imagi_pipeline.orchestration.local_run import run_request
-
-    with open_instance(capture_output=False) as instance:
-        with progress_bar(lambda: request_status(instance, request_id)):
-            run_request(defs, instance, request_id, manifest, verbose=verbose)
-        found = request_status(instance, request_id)
-    assert found is not None
-    return found
-
-
-def _purged(days: float, *, dry_run: bool) -> dict[str, Any]:
-    """What was purged by a run of the job in this process, or what a purge would remove."""
-    from imagi_pipeline.definitions import defs
-    from imagi_pipeline.orchestration.instance import open_instance
-    from imagi_pipeline.orchestration.purge import Purge, run_purge
-
-    with open_instance(capture_output=False) as instance:
-        if dry_run:
-            return Purge(instance, _store(), days, dry_run=True).work().describe()
-        return run_purge(defs, instance)
-
-
-def _shown(value: object) -> str:
-    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _places(store: Store, found: RequestStatus) -> dict[str, Any]:
-    name = found.file or ""
-    return {
-        "result": str(store.result(found.request_id, name)),
-        "report": str(store.report(found.request_id)),
-    }
-
-
-def _copies(document: dict[str, Any], output: Path, stem: str) -> list[str]:
-    # Never the name of the input, which may lie in the same folder.
-    copies = {output / f"{stem}_enriched.csv": "result", output / f"{stem}_report.csv": "report"}
-    for copy, kind in copies.items():
-        copy.write_bytes(UPath(document[kind]).read_bytes())
-    return [str(copy) for copy in copies]
-
-
-def _status_here(request_id: str) -> RequestStatus | None:
-    from imagi_pipeline.core.storage.landing import status_without_run
-    from imagi_pipeline.orchestration.instance import open_instance, request_status
-
-    with open_instance() as instance:
-        found = request_status(instance, request_id)
-    return found or status_without_run(_store(), request_id)
-
-
-def _store() -> Store:
-    from imagi_pipeline.core.storage.store import Store
-
-    return Store(Settings().storage)
+        document = local.process_file(file, None, (), None, verbose=False)
+        print_processed(document, as_json)
 
 
 def _recent(url: str | None) -> list[RequestStatus]:
@@ -413,10 +327,7 @@ def _recent(url: str | None) -> list[RequestStatus]:
         from imagi_pipeline.gateway.dagster_client import DagsterClient
 
         return DagsterClient(url).recent_requests(MOST_SHOWN).requests
-    from imagi_pipeline.orchestration.instance import open_instance, recent_requests
-
-    with open_instance() as instance:
-        return recent_requests(instance, MOST_SHOWN)
+    return local.recent_requests(MOST_SHOWN)
 
 
 def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
@@ -440,97 +351,10 @@ def _downloads(client: GatewayClient, found: RequestStatus, folder: Path, stem: 
     return [str(copy) for copy in copies]
 
 
-def _print_submitted(found: RequestStatus, copies: list[str], as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(found) | {"copies": copies})
-    else:
-        print_status(found)
-        print_lines([f"copied to      {copy}" for copy in copies])
-    if found.is_finished and found.status != COMPLETED:
-        raise typer.Exit(1)
-
-
-def _print_recent(found: list[RequestStatus], as_json: bool) -> None:
-    if as_json:
-        print_json([asdict(each) for each in found])
-    elif not found:
-        print_lines(["There is no request yet."])
-    else:
-        print_lines(
-            [
-                f"{each.request_id}  {each.status:10}  {each.images_done:,} images, "
-                f"{each.images_failed:,} failed  {each.file or ''}"
-                for each in found
-            ]
-        )
-
-
 def _status_over_graphql(url: str, request_id: str) -> RequestStatus | None:
     from imagi_pipeline.gateway.dagster_client import DagsterClient
 
     return DagsterClient(url).request_status(request_id)
-
-
-def _inspection(table: CsvTable) -> dict[str, Any]:
-    return {
-        "encoding": table.encoding,
-        "delimiter": table.delimiter,
-        "has_header": table.has_header,
-        "url_columns": table.url_columns,
-        "rows": table.data_row_count,
-        "references": [asdict(reference) for reference in table.references],
-        "problems": [
-            {name: getattr(problem, name) for name in ("row", "column", "value", "code", "message")}
-            for problem in table.problems
-        ],
-    }
-
-
-def _print_inspection(table: CsvTable) -> None:
-    print_facts(
-        [
-            ("encoding", table.encoding),
-            ("delimiter", repr(table.delimiter)),
-            ("header", "yes" if table.has_header else "no"),
-            ("columns with images", ", ".join(table.url_columns) or "none"),
-            ("rows", f"{table.data_row_count:,}"),
-            ("image references", f"{len(table.references):,}"),
-            ("problems", f"{len(table.problems):,}"),
-        ]
-    )
-    print_rows("References", ("row", "column", "position", "url"), table.references)
-    print_rows("Problems", ("row", "column", "value", "message"), table.problems)
-
-
-def _print_processed(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(document)
-    if document["status"] != COMPLETED:
-        print_error(document["error"] or f"The request was {document['status']}.")
-        raise typer.Exit(EXIT_CODE_OF_INTERRUPT if document["error_code"] == INTERRUPTED else 1)
-    if as_json:
-        return
-    print_status(RequestStatus(**{name: document[name] for name in RequestStatus.__dataclass_fields__}))
-    command = sys.argv[0] if Path(sys.argv[0]).name == "imagi" else "imagi"
-    print_lines(
-        [
-            *_first_failures(document["report"]),
-            f"enriched CSV   {document['result']}",
-            f"report         {document['report']}",
-            *(f"copied to      {copy}" for copy in document["copies"]),
-            "",
-            f"Next: {command} serve    serves the images' URLs, shows this run in the Dagster UI,",
-            "      and processes what is dropped into the landing folder",
-        ]
-    )
-
-
-def _first_failures(report: str) -> list[str]:
-    with UPath(report).open(newline="", encoding="utf-8") as text:
-        failed = [row for row in csv.DictReader(text) if row["status"] == "failed"]
-    lines = [f"failed         {row['url']}: {row['error']}" for row in failed[:FAILURES_SHOWN]]
-    more = len(failed) - len(lines)
-    return [*lines, f"               ... and {more:,} more in the report"] if more else lines
 
 
 @app.callback(invoke_without_command=True)

@@ -99,6 +99,8 @@ def print_status(found: RequestStatus) -> None:
     if upkeep := found.upkeep:
         total = "" if upkeep.images_total is None else f", {upkeep.images_done:,} of {upkeep.images_total:,}"
         facts.append((upkeep.what, f"{upkeep.status}{total}"))
+    if found.all_failed:
+        facts.append(("warning", "EVERY IMAGE FAILED: the enriched CSV has no URL of a compressed image."))
     print_facts(facts)
 
 

@@ -74,3 +74,10 @@ class RequestStatus:
         """Whether nothing more will happen by itself."""
         is_under_way = self.upkeep is not None and self.upkeep.is_under_way
         return self.status in (COMPLETED, FAILED, CANCELLED) and not is_under_way
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether the request has ended and every one of its images failed."""
+        return (
+            self.is_finished and self.images_total is not None and 0 < self.images_total <= self.images_failed
+        )

@@ -294,7 +294,9 @@ def _warnings(found: RequestStatus) -> list[str]:
         entries = "1 entry" if found.problems == 1 else f"{found.problems:,} entries"
         reasons = "the column Image Errors of the enriched CSV says why"
         warnings.append(f"{entries} of the CSV cannot be used: {reasons}.")
-    if found.images_failed:
+    if found.all_failed:
+        warnings.append("Every image failed: the report says why.")
+    elif found.images_failed:
         total = found.images_total or 0
         warnings.append(f"{found.images_failed:,} of {total:,} images failed: the report says why.")
     return warnings

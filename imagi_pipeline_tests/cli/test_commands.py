@@ -318,3 +318,16 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < patience, "waited in vain"
         time.sleep(0.05)
+
+
+def test_a_csv_of_which_every_image_failed_ends_with_exit_code_1(
+    tmp_path: Path, image_host: ImageHost
+) -> None:
+    gone = tmp_path / "gone.csv"
+    gone.write_text(f"Images\n{image_host.base}/gone.jpg\n")
+    done = imagi("process", gone)
+    assert done.returncode == 1
+    assert "EVERY IMAGE FAILED" in done.stdout
+    request_id = re.search(r"[0-9a-f-]{36}", done.stdout)
+    assert request_id
+    assert imagi("status", request_id[0]).returncode == 1

@@ -1,0 +1,113 @@
+"""What commands do on this machine, without a service: the job in this process, and a look at its storage.
+
+Dagster and pandas are imported inside the functions: they take seconds.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from upath import UPath
+
+from imagi_pipeline.cli.terminal import progress_bar
+from imagi_pipeline.core.request_status import COMPLETED, RequestStatus
+from imagi_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from imagi_pipeline.core.storage.manifests import RequestManifest
+    from imagi_pipeline.core.storage.store import Store
+
+
+def process_file(
+    file: Path, output: Path | None, url_columns: tuple[str, ...], base_url: str | None, *, verbose: bool
+) -> dict[str, Any]:
+    """Run the job on a file; what became of it as one document.
+
+    Raises ImagiError when the file or the storage cannot be used, OSError when a folder cannot be made.
+    """
+    from imagi_pipeline.core.csv.reading import read_request
+    from imagi_pipeline.core.storage.manifests import RequestManifest
+
+    own, request_id = store(), str(uuid.uuid4())
+    manifest = RequestManifest(file.name, url_columns, base_url)
+    data = file.read_bytes()
+    read_request(data, url_columns=url_columns, base_url=base_url)  # before Dagster is loaded: it takes long
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+    own.write_upload(request_id, manifest, data)
+    found = _run(request_id, manifest, verbose)
+    document = asdict(found)
+    if found.status == COMPLETED:
+        document |= places(own, found)
+        document["copies"] = _copies(document, output, Path(manifest.name).stem) if output else []
+    return document
+
+
+def _run(request_id: str, manifest: RequestManifest, verbose: bool) -> RequestStatus:
+    from imagi_pipeline.definitions import defs
+    from imagi_pipeline.orchestration.instance import open_instance, request_status
+    from imagi_pipeline.orchestration.local_run import run_request
+
+    with open_instance(capture_output=False) as instance:
+        with progress_bar(lambda: request_status(instance, request_id)):
+            run_request(defs, instance, request_id, manifest, verbose=verbose)
+        found = request_status(instance, request_id)
+    assert found is not None
+    return found
+
+
+def purged(days: float, *, dry_run: bool) -> dict[str, Any]:
+    """What was purged by a run of the job in this process, or what a purge would remove."""
+    from imagi_pipeline.definitions import defs
+    from imagi_pipeline.orchestration.instance import open_instance
+    from imagi_pipeline.orchestration.purge import Purge, run_purge
+
+    with open_instance(capture_output=False) as instance:
+        if dry_run:
+            return Purge(instance, store(), days, dry_run=True).work().describe()
+        return run_purge(defs, instance)
+
+
+def places(own: Store, found: RequestStatus) -> dict[str, Any]:
+    """Where the result and the report of a request are."""
+    name = found.file or ""
+    return {
+        "result": str(own.result(found.request_id, name)),
+        "report": str(own.report(found.request_id)),
+    }
+
+
+def _copies(document: dict[str, Any], output: Path, stem: str) -> list[str]:
+    # Never the name of the input, which may lie in the same folder.
+    copies = {output / f"{stem}_enriched.csv": "result", output / f"{stem}_report.csv": "report"}
+    for copy, kind in copies.items():
+        copy.write_bytes(UPath(document[kind]).read_bytes())
+    return [str(copy) for copy in copies]
+
+
+def status_here(request_id: str) -> RequestStatus | None:
+    """The status of a request of this installation; None when there is none."""
+    from imagi_pipeline.core.storage.landing import status_without_run
+    from imagi_pipeline.orchestration.instance import open_instance, request_status
+
+    with open_instance() as instance:
+        found = request_status(instance, request_id)
+    return found or status_without_run(store(), request_id)
+
+
+def store() -> Store:
+    """The storage of this installation. Raises StorageError."""
+    from imagi_pipeline.core.storage.store import Store
+
+    return Store(Settings().storage)
+
+
+def recent_requests(most: int) -> list[RequestStatus]:
+    """The newest requests of this installation, newest first."""
+    from imagi_pipeline.orchestration import instance as instances
+
+    with instances.open_instance() as instance:
+        return instances.recent_requests(instance, most)

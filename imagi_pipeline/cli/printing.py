@@ -1,0 +1,135 @@
+"""What the commands print of requests and CSVs."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from upath import UPath
+
+from imagi_pipeline.cli.terminal import (
+    print_error,
+    print_facts,
+    print_json,
+    print_lines,
+    print_rows,
+    print_status,
+)
+from imagi_pipeline.core.request_status import COMPLETED, INTERRUPTED, RequestStatus
+
+if TYPE_CHECKING:
+    from imagi_pipeline.core.csv.table import CsvTable
+
+EXIT_CODE_OF_INTERRUPT = 130
+"""128 and the number of SIGINT, as shells have it."""
+
+FAILURES_SHOWN = 3
+
+
+def print_submitted(found: RequestStatus, copies: list[str], as_json: bool) -> None:
+    """What became of a submitted CSV; ends with exit code 1 if it ended without one compressed image."""
+    if as_json:
+        print_json(asdict(found) | {"copies": copies})
+    else:
+        print_status(found)
+        print_lines([f"copied to      {copy}" for copy in copies])
+    fail_unless_useful(found)
+
+
+def print_recent(found: list[RequestStatus], as_json: bool) -> None:
+    """The newest requests, a line each."""
+    if as_json:
+        print_json([asdict(each) for each in found])
+    elif not found:
+        print_lines(["There is no request yet."])
+    else:
+        print_lines(
+            [
+                f"{each.request_id}  {each.status:10}  {each.images_done:,} images, "
+                f"{each.images_failed:,} failed  {each.file or ''}"
+                for each in found
+            ]
+        )
+
+
+def inspection(table: CsvTable) -> dict[str, Any]:
+    """What was found in a CSV, as one document."""
+    return {
+        "encoding": table.encoding,
+        "delimiter": table.delimiter,
+        "has_header": table.has_header,
+        "url_columns": table.url_columns,
+        "rows": table.data_row_count,
+        "references": [asdict(reference) for reference in table.references],
+        "problems": [
+            {name: getattr(problem, name) for name in ("row", "column", "value", "code", "message")}
+            for problem in table.problems
+        ],
+    }
+
+
+def print_inspection(table: CsvTable) -> None:
+    """What was found in a CSV, as tables."""
+    print_facts(
+        [
+            ("encoding", table.encoding),
+            ("delimiter", repr(table.delimiter)),
+            ("header", "yes" if table.has_header else "no"),
+            ("columns with images", ", ".join(table.url_columns) or "none"),
+            ("rows", f"{table.data_row_count:,}"),
+            ("image references", f"{len(table.references):,}"),
+            ("problems", f"{len(table.problems):,}"),
+        ]
+    )
+    print_rows("References", ("row", "column", "position", "url"), table.references)
+    print_rows("Problems", ("row", "column", "value", "message"), table.problems)
+
+
+def print_processed(document: dict[str, Any], as_json: bool) -> None:
+    """What became of a CSV processed here; ends with exit code 1 if it has no compressed image."""
+    if as_json:
+        print_json(document)
+    if document["status"] != COMPLETED:
+        print_error(document["error"] or f"The request was {document['status']}.")
+        raise typer.Exit(EXIT_CODE_OF_INTERRUPT if document["error_code"] == INTERRUPTED else 1)
+    found = RequestStatus(**{name: document[name] for name in RequestStatus.__dataclass_fields__})
+    if as_json:
+        fail_unless_useful(found)
+        return
+    print_status(found)
+    command = sys.argv[0] if Path(sys.argv[0]).name == "imagi" else "imagi"
+    print_lines(
+        [
+            *_first_failures(document["report"]),
+            f"enriched CSV   {document['result']}",
+            f"report         {document['report']}",
+            *(f"copied to      {copy}" for copy in document["copies"]),
+            "",
+            f"Next: {command} serve    serves the images' URLs, shows this run in the Dagster UI,",
+            "      and processes what is dropped into the landing folder",
+        ]
+    )
+    fail_unless_useful(found)
+
+
+def _first_failures(report: str) -> list[str]:
+    with UPath(report).open(newline="", encoding="utf-8") as text:
+        failed = [row for row in csv.DictReader(text) if row["status"] == "failed"]
+    lines = [f"failed         {row['url']}: {row['error']}" for row in failed[:FAILURES_SHOWN]]
+    more = len(failed) - len(lines)
+    return [*lines, f"               ... and {more:,} more in the report"] if more else lines
+
+
+def shown(value: object) -> str:
+    """A value for people; a list has a line for each of its items."""
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def fail_unless_useful(found: RequestStatus) -> None:
+    """End with exit code 1 if a request has ended without one compressed image."""
+    if found.is_finished and (found.status != COMPLETED or found.all_failed):
+        raise typer.Exit(1)
