@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.http.limits import FetchLimits, own_user_agent
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.limits import EngineLimits
@@ -159,6 +160,21 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         100_000_000, ge=1, description="Bytes of a CSV that is handed in over HTTP."
     )
+    csv_max_rows: int = Field(5_000_000, ge=1, description="Rows of a CSV.")
+    csv_max_columns: int = Field(10_000, ge=1, description="Columns of a CSV.")
+    csv_max_cells: int = Field(
+        100_000_000, ge=1, description="Rows times columns of a CSV: short rows are filled up in the result."
+    )
+    csv_max_references: int = Field(5_000_000, ge=1, description="Image URLs in a CSV, with repeated ones.")
+    csv_max_problems: int = Field(
+        200_000, ge=1, description="Entries of a CSV that cannot be used; with more it is refused."
+    )
+    csv_timeout: float = Field(300, gt=0, description="Seconds after which the reading of a CSV is ended.")
+    csv_memory_bytes: int = Field(
+        2_000_000_000,
+        ge=200_000_000,
+        description="Memory that the process that reads one CSV may take.",
+    )
     api_tokens: Annotated[tuple[ApiToken, ...], NoDecode] = Field(
         (),
         description="Who may use the HTTP API: comma-separated `name:token`, or `name:token:admin` for one "
@@ -287,6 +303,19 @@ class Settings(BaseSettings):
             allowed_networks=self.allowed_networks,
             user_agent=self.user_agent or own_user_agent(),
             sends_origin_as_referer=self.referer == "origin",
+        )
+
+    @property
+    def csv_limits(self) -> CsvLimits:
+        """The part that bounds the reading of a CSV."""
+        return CsvLimits(
+            max_rows=self.csv_max_rows,
+            max_columns=self.csv_max_columns,
+            max_cells=self.csv_max_cells,
+            max_references=self.csv_max_references,
+            max_problems=self.csv_max_problems,
+            timeout=self.csv_timeout,
+            memory_bytes=self.csv_memory_bytes,
         )
 
     @property

@@ -65,6 +65,7 @@ def inspection(table: CsvTable) -> dict[str, Any]:
         "url_columns": table.url_columns,
         "rows": table.data_row_count,
         "references": [asdict(reference) for reference in table.references],
+        "warnings": [warning.message for warning in table.warnings],
         "problems": [
             {name: getattr(problem, name) for name in ("row", "column", "value", "code", "message")}
             for problem in table.problems
@@ -85,6 +86,7 @@ def print_inspection(table: CsvTable) -> None:
             ("problems", f"{len(table.problems):,}"),
         ]
     )
+    print_rows("Warnings", ("message",), table.warnings)
     print_rows("References", ("row", "column", "position", "url"), table.references)
     print_rows("Problems", ("row", "column", "value", "message"), table.problems)
 

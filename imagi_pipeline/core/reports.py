@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.records import ImageRecord
@@ -44,15 +44,15 @@ ReportRow = dict[str, Any]
 """One row of the report: text, numbers and booleans only, so that it can be sent as JSON."""
 
 
-def references_frame(table: CsvTable) -> pd.DataFrame:
+def references_frame(found_in_csv: CsvFindings) -> pd.DataFrame:
     """What was found in a CSV: its references, then its problems, which have no URL."""
     found: list[Sequence[object]] = [
         (reference.row, reference.column, reference.position, reference.url, "", "")
-        for reference in table.references
+        for reference in found_in_csv.references
     ]
     found += [
         (problem.row, problem.column, problem.position, "", problem.code, problem.message)
-        for problem in table.problems
+        for problem in found_in_csv.problems
     ]
     return pd.DataFrame(found, columns=REFERENCE_COLUMNS)
 

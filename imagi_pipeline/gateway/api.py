@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from upath import UPath
 
+from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.errors import FetchError, ImagiError
 from imagi_pipeline.core.http.fetching import Fetcher
 from imagi_pipeline.core.request_status import RequestStatus
@@ -25,6 +26,7 @@ from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline.gateway.documents import (
     API,
+    MOST_SHOWN,
     Accepted,
     Health,
     ImagePage,
@@ -38,11 +40,12 @@ from imagi_pipeline.gateway.documents import (
 from imagi_pipeline.gateway.media import browser_type
 from imagi_pipeline.gateway.problems import ApiError, responses
 from imagi_pipeline.gateway.request_service import RequestService, nothing_there
+from imagi_pipeline.gateway.upload_reading import UploadReader
 from imagi_pipeline.gateway.uploads import Intake, Upload, received
 from imagi_pipeline.settings import Settings
 
-PARSED_AT_ONCE = 2
-"""CSVs that are parsed at the same time: each takes many times its size in memory, and a whole core."""
+TAKEN_AT_ONCE = 4
+"""CSVs that are put into the landing folder at the same time."""
 
 ASKING_AT_ONCE = 32
 
@@ -64,11 +67,26 @@ class Gateway:
     callbacks: Callbacks
     fetcher: Fetcher
     metrics: metrics.Metrics
+    upload_reader: UploadReader
     # Threads of their own: a Dagster or an image host that hangs must not hold up an upload.
-    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PARSED_AT_ONCE))
-    inspections: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PARSED_AT_ONCE))
+    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(TAKEN_AT_ONCE))
     asking: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(ASKING_AT_ONCE))
     previews: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PREVIEWS_AT_ONCE))
+
+    async def read(
+        self, request: Request, upload: Upload, caller: Caller, *, most: int
+    ) -> tuple[bytes, CsvFindings]:
+        """A CSV's bytes and what is found in it; raises CsvError when it cannot be processed."""
+        data = await to_thread.run_sync(upload.read, limiter=self.uploads)
+        found = await self.upload_reader.read(
+            data,
+            url_columns=upload.options.url_columns,
+            base_url=upload.options.base_url,
+            most=most,
+            caller=caller.name or "",
+            is_gone=request.is_disconnected,
+        )
+        return data, found
 
     async def ask(self, work: Callable[..., T], *arguments: object) -> T:
         """What `work` returns, which waits for Dagster."""
@@ -172,7 +190,8 @@ async def upload_csv(
     """Hand in a CSV. It is on the disk, and will be processed, when this answers 202."""
     try:
         async with received(request, gateway.settings) as upload:
-            accept = functools.partial(gateway.intake.accept, upload, caller.name, idempotency_key)
+            data, _ = await gateway.read(request, upload, caller, most=0)
+            accept = functools.partial(gateway.intake.accept, upload, data, caller.name, idempotency_key)
             request_id, is_new = await to_thread.run_sync(accept, limiter=gateway.uploads)
             size = upload.size
     except (ApiError, ImagiError) as error:
@@ -190,17 +209,13 @@ async def upload_csv(
     response_model=Inspection,
     responses=responses(413, 415),
     openapi_extra=_CSV_BODY,
-    dependencies=[Depends(_raw_options), Depends(_caller)],
+    dependencies=[Depends(_raw_options)],
 )
-async def inspect_csv(request: Request, gateway: TheGateway) -> Inspection:
+async def inspect_csv(request: Request, gateway: TheGateway, caller: TheCaller) -> Inspection:
     """Tell what would be done with a CSV, without any network. Nothing is kept."""
     async with received(request, gateway.settings) as upload:
-        return await to_thread.run_sync(_inspect, upload, limiter=gateway.inspections)
-
-
-def _inspect(upload: Upload) -> Inspection:
-    _, table = upload.read()
-    return inspection_document(upload.options.name, table)
+        _, found = await gateway.read(request, upload, caller, most=MOST_SHOWN)
+        return inspection_document(upload.options.name, found)
 
 
 @router.get("/check_request_status/{request_id}/", responses=responses(404, 503))

@@ -28,6 +28,7 @@ from imagi_pipeline.gateway.metrics import CountRequests, Metrics
 from imagi_pipeline.gateway.middleware import Guard
 from imagi_pipeline.gateway.problems import add_handlers
 from imagi_pipeline.gateway.request_service import RequestService
+from imagi_pipeline.gateway.upload_reading import UploadReader
 from imagi_pipeline.gateway.uploads import Intake, remove_old_keys
 from imagi_pipeline.settings import Settings
 
@@ -58,6 +59,7 @@ def build_app(settings: Settings) -> FastAPI:
         tidying.cancel()
         gateway.callbacks.stop()
         gateway.fetcher.close()
+        gateway.upload_reader.close()
 
     app = FastAPI(
         title="imagi",
@@ -114,6 +116,7 @@ def _gateway(settings: Settings) -> Gateway:
         callbacks=callbacks,
         fetcher=Fetcher(settings.fetch_limits),
         metrics=metrics,
+        upload_reader=UploadReader(settings.csv_limits, has_callers=len(settings.api_tokens) > 1),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus, Upkeep
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.store import Store
@@ -150,6 +150,9 @@ class Inspection(BaseModel):
     columns: list[str] = Field(examples=[["id", "Image"]])
     url_columns: list[str] = Field(description="The columns that hold image URLs.", examples=[["Image"]])
     rows: int = Field(examples=[100])
+    warnings: list[str] = Field(
+        description="What its sender should know, such as rows with bytes that are no UTF-8.", examples=[[]]
+    )
     references: References
     problems: UnusableEntries
 
@@ -224,29 +227,30 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
     )
 
 
-def inspection_document(file: str, table: CsvTable) -> Inspection:
+def inspection_document(file: str, found: CsvFindings) -> Inspection:
     """What was found in a CSV."""
     return Inspection(
         file=file,
-        encoding=table.encoding,
-        delimiter=table.delimiter,
-        has_header=table.has_header,
-        columns=table.header,
-        url_columns=table.url_columns,
-        rows=table.data_row_count,
+        encoding=found.encoding,
+        delimiter=found.delimiter,
+        has_header=found.has_header,
+        columns=found.header,
+        url_columns=found.url_columns,
+        rows=found.data_row_count,
+        warnings=[warning.message for warning in found.warnings],
         references=References(
-            total=len(table.references),
-            distinct=len({reference.url for reference in table.references}),
+            total=found.reference_count,
+            distinct=found.image_count,
             first=[
                 Reference(row=each.row, column=each.column, position=each.position, url=each.url)
-                for each in table.references[:MOST_SHOWN]
+                for each in found.references[:MOST_SHOWN]
             ],
         ),
         problems=UnusableEntries(
-            total=len(table.problems),
+            total=found.problem_count,
             first=[
                 UnusableEntry(**{name: getattr(each, name) for name in UnusableEntry.model_fields})
-                for each in table.problems[:MOST_SHOWN]
+                for each in found.problems[:MOST_SHOWN]
             ],
         ),
     )

@@ -20,8 +20,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message as AsgiMessage
 
-from imagi_pipeline.core.csv.reading import read_request
-from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.csv.urls import normalise
 from imagi_pipeline.core.errors import ErrorCode
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, publish, status_without_run
@@ -59,12 +57,10 @@ class Upload:
     options: Options
     size: int
 
-    def read(self) -> tuple[bytes, CsvTable]:
-        """Its bytes and what is found in them; raises CsvError when it cannot be processed."""
+    def read(self) -> bytes:
+        """Its bytes."""
         self.file.seek(0)
-        data = self.file.read()
-        options = self.options
-        return data, read_request(data, url_columns=options.url_columns, base_url=options.base_url)
+        return self.file.read()
 
 
 @contextlib.asynccontextmanager
@@ -196,13 +192,12 @@ class Intake:
         self._register_callback = register_callback
         self._one_key_at_a_time = threading.Lock()
 
-    def accept(self, upload: Upload, owner: str | None, key: str | None) -> tuple[str, bool]:
-        """Put a CSV into the landing folder; its request id, and whether it is new.
+    def accept(self, upload: Upload, data: bytes, owner: str | None, key: str | None) -> tuple[str, bool]:
+        """Put a CSV that was read into the landing folder; its request id, and whether it is new.
 
-        With `key`, the Idempotency-Key, a CSV that was handed in before is not taken twice. Raises CsvError,
+        With `key`, the Idempotency-Key, a CSV that was handed in before is not taken twice. Raises
         UrlError, StorageError, and ApiError 422 when the key came with something else before.
         """
-        data, _ = upload.read()
         self._check_callback(upload.options.callback_url)
         if key is None:
             return self._publish(str(uuid.uuid4()), upload.options, owner, data), True

@@ -46,7 +46,13 @@ from imagi_pipeline.orchestration.progress import (
     tag_start,
     telling_failure,
 )
-from imagi_pipeline.orchestration.request_files import read_manifest, read_report, read_upload, read_urls
+from imagi_pipeline.orchestration.request_files import (
+    find_in_upload,
+    read_manifest,
+    read_report,
+    read_upload,
+    read_urls,
+)
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 CONTACT_SHEET_IMAGES = 8
@@ -59,12 +65,12 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
         store, request_id = imagi.store(), context.partition_key
         manifest = read_manifest(store, request_id)
         tag_request(context, request_id, manifest)
-        table = read_upload(store, request_id, manifest)
-        references = reports.references_frame(table)
+        found = find_in_upload(store, request_id, manifest, imagi.settings().csv_limits)
+        references = reports.references_frame(found)
         store.write(store.references(request_id), reports.to_csv(references))
         images = len(reports.distinct_urls(references))
-        tag_found(context, table, images, imagi.settings().compression.fingerprint)
-        return dg.MaterializeResult(metadata=metadata.of_upload(manifest, table, references))
+        tag_found(context, found, images, imagi.settings().compression.fingerprint)
+        return dg.MaterializeResult(metadata=metadata.of_upload(manifest, found, references))
 
 
 def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
@@ -210,7 +216,7 @@ def _write_report(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Ou
 def _write_enriched_csv(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Output[None]:
     store, request_id = imagi.store(), context.partition_key
     manifest = read_manifest(store, request_id)
-    table = read_upload(store, request_id, manifest)
+    table = read_upload(store, request_id, manifest, imagi.settings().csv_limits)
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)
     outputs, errors = reports.outcomes(report, imagi.settings().public_url)

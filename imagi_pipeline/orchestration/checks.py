@@ -10,8 +10,9 @@ import dagster as dg
 import pandas as pd
 
 from imagi_pipeline.core import reports
-from imagi_pipeline.core.csv.dialect import open_csv
+from imagi_pipeline.core.csv.encoding import decode
 from imagi_pipeline.core.csv.reading import read_csv
+from imagi_pipeline.core.csv.records import CsvText
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.upkeep.checks import Level, check_landing
 from imagi_pipeline.orchestration.partitions import COMPRESSION_REPORT, ENRICHED_CSV, UPLOADED_CSV
@@ -56,17 +57,19 @@ def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult
 
 def rows_of_the_upload(before: CsvTable, stored: bytes | None) -> dg.AssetCheckResult:
     """Whether a stored enriched CSV has the rows of the upload."""
-    after = list(open_csv(stored or b"").content.records())
+    text, _ = decode(stored or b"")
+    after = list(CsvText(text, before.delimiter, before.dialect.quoting).records())
+    rows = before.rows
     width = len(before.header)  # without the columns of an earlier run, which are replaced
     different = [
         number
-        for number, (old, new) in enumerate(zip(before.rows, after, strict=False), start=1)
+        for number, (old, new) in enumerate(zip(rows, after, strict=False), start=1)
         if new[: len(old[:width])] != old[:width]
     ]
     return _result(
-        passed=not different and len(before.rows) == len(after),
+        passed=not different and len(rows) == len(after),
         metadata={
-            "rows_before": len(before.rows),
+            "rows_before": len(rows),
             "rows_after": len(after),
             "first_different_rows": str(different[:MOST_ROWS_NAMED]),
         },

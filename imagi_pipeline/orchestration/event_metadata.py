@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.reports import summarize
 from imagi_pipeline.core.storage.keys import image_url
@@ -26,21 +26,28 @@ PREVIEW_ROWS = 10
 Metadata = dict[str, Any]
 
 
-def of_upload(manifest: RequestManifest, table: CsvTable, references: pd.DataFrame) -> Metadata:
+def of_upload(manifest: RequestManifest, found: CsvFindings, references: pd.DataFrame) -> Metadata:
     """Of uploaded_csv: what was found in the file."""
     problems = references[references["code"] != ""]
     return {
         "file": manifest.name,
-        "encoding": table.encoding,
-        "delimiter": table.delimiter,
-        "url_columns": dg.MetadataValue.json(table.url_columns),
-        "dagster/row_count": table.data_row_count,
-        "references": len(table.references),
-        "images": len({reference.url for reference in table.references}),
+        "encoding": found.encoding,
+        "delimiter": found.delimiter,
+        "url_columns": dg.MetadataValue.json(found.url_columns),
+        "dagster/row_count": found.data_row_count,
+        "references": found.reference_count,
+        "images": found.image_count,
         "problems": len(problems),
+        **_warnings(found),
         **_table("preview", references.head(PREVIEW_ROWS)),
         **_table("problem_list", problems[["row", "column", "position", "code", "message"]]),
     }
+
+
+def _warnings(found: CsvFindings) -> Metadata:
+    """What the sender should know of the CSV; nothing when there is nothing."""
+    messages = [warning.message for warning in found.warnings[:MOST_ROWS]]
+    return {"warnings": dg.MetadataValue.json(messages)} if messages else {}
 
 
 def of_report(report: pd.DataFrame, pairs: list[dict[str, Any]]) -> Metadata:

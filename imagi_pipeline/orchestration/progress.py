@@ -24,7 +24,7 @@ from imagi_pipeline.contract import (
     ROWS_TAG,
     SETTINGS_TAG,
 )
-from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.reports import ReportSummary
@@ -83,10 +83,10 @@ def _created(context: Context, request_id: str) -> float:
     return float(runs[0].dagster_run.tags.get(CREATED_TAG) or runs[0].create_timestamp.timestamp())
 
 
-def tag_found(context: Context, table: CsvTable, images: int, settings: str) -> None:
+def tag_found(context: Context, found: CsvFindings, images: int, settings: str) -> None:
     """What is in the CSV, and the start of the count of its images."""
-    found: dict[str, str | int] = {ROWS_TAG: table.data_row_count, PROBLEMS_TAG: len(table.problems)}
-    _tag(context, found | _start(images, settings))
+    counts: dict[str, str | int] = {ROWS_TAG: found.data_row_count, PROBLEMS_TAG: found.problem_count}
+    _tag(context, counts | _start(images, settings))
 
 
 def tag_start(context: Context, images: int, settings: str) -> None:

@@ -6,8 +6,10 @@ import dagster as dg
 import pandas as pd
 
 from imagi_pipeline.core import reports
+from imagi_pipeline.core.csv.limits import CsvLimits
+from imagi_pipeline.core.csv.reader import CsvReader
 from imagi_pipeline.core.csv.reading import read_request
-from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
@@ -25,13 +27,32 @@ def read_manifest(store: Store, request_id: str) -> RequestManifest:
     return manifest
 
 
-def read_upload(store: Store, request_id: str, manifest: RequestManifest) -> CsvTable:
-    """The CSV as it came, parsed; raises dg.Failure also when it cannot be processed."""
+def find_in_upload(
+    store: Store, request_id: str, manifest: RequestManifest, limits: CsvLimits
+) -> CsvFindings:
+    """What is found in the CSV, by a process that is ended when it takes too much; raises dg.Failure."""
+    try:
+        with CsvReader(limits) as reader:
+            return reader.read(
+                store.read_upload(request_id, manifest),
+                url_columns=manifest.url_columns,
+                base_url=manifest.base_url,
+            )
+    except ImagiError as error:
+        raise failure(error) from error
+
+
+def read_upload(store: Store, request_id: str, manifest: RequestManifest, limits: CsvLimits) -> CsvTable:
+    """The CSV as it came, parsed; raises dg.Failure also when it cannot be processed.
+
+    Only for a CSV of which `find_in_upload` has shown that it can be read within bounds of time and memory.
+    """
     try:
         return read_request(
             store.read_upload(request_id, manifest),
             url_columns=manifest.url_columns,
             base_url=manifest.base_url,
+            limits=limits,
         )
     except ImagiError as error:
         raise failure(error) from error

@@ -34,6 +34,8 @@ def find_table(file: CsvFile) -> CsvTable:
         width -= 2
     table = CsvTable(
         file=file,
+        encoding=file.dialect.encoding.name,
+        delimiter=file.dialect.delimiter,
         has_header=has_header,
         first_data_row=first_data + 1,
         header=_column_names(raw_header[:width], width),

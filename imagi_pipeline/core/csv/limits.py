@@ -13,6 +13,7 @@ class CsvLimits:
 
     `max_cells` counts rows times columns, since an enriched CSV fills short rows up to the width of the
     table. `max_references` counts all image references, `max_problems` all entries that cannot be used.
+    `timeout` in seconds and `memory_bytes` hold for a process that reads one CSV (reader.py).
     """
 
     max_rows: int = 5_000_000
@@ -20,6 +21,8 @@ class CsvLimits:
     max_cells: int = 100_000_000
     max_references: int = 5_000_000
     max_problems: int = 200_000
+    timeout: float = 300.0
+    memory_bytes: int = 2_000_000_000
 
     def check_rows(self, count: int) -> None:
         """Raise CsvError when there are too many rows."""

@@ -99,6 +99,8 @@ def _find_references(table: CsvTable, columns: list[int], folder: str | None, li
             _check_findings(table, limits)
     _check_findings(table, limits)
     table.data_row_count = filled
+    table.reference_count, table.problem_count = len(references), len(table.problems)
+    table.image_count = len({reference.url for reference in references})
 
 
 def _find_in_cell(table: CsvTable, cell: str, row: int, column: str, folder: str | None) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from itertools import islice
+from typing import Any
 
 from imagi_pipeline.core.csv.dialect import CsvFile, Dialect
 from imagi_pipeline.core.csv.records import CsvText
@@ -41,41 +42,45 @@ class CsvWarning:
     column: str | None = None
 
 
-@dataclass
-class CsvTable:
-    """A CSV as it came, and the image references in it.
+@dataclass(kw_only=True)
+class CsvFindings:
+    """What was found in a CSV. `header` has one unique name per column, without those of an earlier run.
 
-    Row number n, as a spreadsheet shows it, is the nth record of the file, blank ones included. `header` has
-    one unique name per column, without the two columns of an earlier run. `first_data_row` is the row number
-    of the first record behind preamble and header.
+    The counts are those of the whole file; `references` and `problems` may be the first of them only.
     """
 
-    file: CsvFile
+    encoding: str
+    delimiter: str
     has_header: bool
-    first_data_row: int
     header: list[str]
-    has_own_columns: bool = False
     url_columns: list[str] = field(default_factory=list)
+    data_row_count: int = 0
+    """How many records behind the header hold anything."""
+    reference_count: int = 0
+    image_count: int = 0
+    """How many different URLs the references have."""
+    problem_count: int = 0
     references: list[ImageReference] = field(default_factory=list)
     problems: list[CsvProblem] = field(default_factory=list)
     warnings: list[CsvWarning] = field(default_factory=list)
-    data_row_count: int = 0
-    """How many records behind the header hold anything."""
+
+
+@dataclass(kw_only=True)
+class CsvTable(CsvFindings):
+    """A CSV as it came, and all that was found in it.
+
+    Row number n, as a spreadsheet shows it, is the nth record of the file, blank ones included.
+    `first_data_row` is the row number of the first record behind preamble and header.
+    """
+
+    file: CsvFile
+    first_data_row: int
+    has_own_columns: bool = False
 
     @property
     def dialect(self) -> Dialect:
         """How the file is written."""
         return self.file.dialect
-
-    @property
-    def encoding(self) -> str:
-        """The name of the file's encoding, as Python knows it."""
-        return self.dialect.encoding.name
-
-    @property
-    def delimiter(self) -> str:
-        """What stands between two cells of a row."""
-        return self.dialect.delimiter
 
     @property
     def content(self) -> CsvText:
@@ -98,3 +103,41 @@ class CsvTable:
             return []
         row = next(islice(self.content.records(), self.first_data_row - 2, None))
         return row[: len(self.header)]
+
+
+def findings_to_json(found: CsvFindings, most: int | None = None) -> dict[str, Any]:
+    """What was found, with at most `most` references and problems, as values that JSON has."""
+    columns = {name: index for index, name in enumerate(found.header)}
+    references = found.references[:most]
+    problems = found.problems[:most]
+    plain = {name: getattr(found, name) for name in _PLAIN_FIELDS}
+    return plain | {
+        "references": [
+            [each.row for each in references],
+            [columns[each.column] for each in references],
+            [each.position for each in references],
+            [each.url for each in references],
+        ],
+        "problems": [list(astuple(each)) for each in problems],
+        "warnings": [list(astuple(each)) for each in found.warnings],
+    }
+
+
+def findings_from_json(found: dict[str, Any]) -> CsvFindings:
+    """The inverse of `findings_to_json`."""
+    names = found["header"]
+    rows, columns, positions, urls = found["references"]
+    references = [
+        ImageReference(row, names[column], position, url)
+        for row, column, position, url in zip(rows, columns, positions, urls, strict=True)
+    ]
+    return CsvFindings(
+        **{name: found[name] for name in _PLAIN_FIELDS},
+        references=references,
+        problems=[CsvProblem(*each) for each in found["problems"]],
+        warnings=[CsvWarning(*each) for each in found["warnings"]],
+    )
+
+
+_LISTS = {"references", "problems", "warnings"}
+_PLAIN_FIELDS = [each.name for each in fields(CsvFindings) if each.name not in _LISTS]
