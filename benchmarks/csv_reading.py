@@ -2,8 +2,8 @@
 
     python benchmarks/csv_reading.py --before FOLDER [--rows 20000] [--rounds 5]
 
-Both read the same bytes in turn, each time in a process of its own, which tells the CPU time (user and system) of
-reading alone. The ratio of a round is that of now to before: below 1 is faster.
+Both read the same bytes in turn, each time in a process of its own, which tells the CPU time (user and
+system) of reading alone. The ratio of a round is that of now to before: below 1 is faster.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main() -> None:
             before, after = (median(pair[index] for pair in pairs) for index in (0, 1))
             ratio = median(after / before for before, after in pairs)
             print(
-                f"{name:20} before {arguments.rows / before:9,.0f} rows/s   now {arguments.rows / after:9,.0f} rows/s"
-                f"   CPU ratio {ratio:.2f}"
+                f"{name:20} rows a second: {arguments.rows / before:9,.0f} before, "
+                f"{arguments.rows / after:9,.0f} now, CPU ratio {ratio:.2f}"
             )
 
 

@@ -64,6 +64,8 @@ _ATTACHMENT = re.compile(
 )
 _QUOTED_VALUE = re.compile(r"'((?:[^'\\]|\\.)*+)'(?!\s*+:)|\"((?:[^\"\\]|\\.)*+)\"(?!\s*+:)", re.DOTALL)
 _BEFORE_A_LABELLED_URL = re.compile(r"\W*+[\w.-]++(?:[ \t][\w.-]++){0,3}\s*+[:=|,;，；、(-]++[\s\"'`(\[]*+")
+_MAY_BE_A_PLACE = re.compile(r"[/.:\\]")  # a URL, a path or the name of a file
+_SHORTEST_EMBEDDED_IMAGE = 12  # characters of base64
 _MOST_MISSES = 20  # items of one cell that are looked for in vain
 _SCHEME_OR_FOLDER = re.compile(r"[a-z][a-z0-9+.-]*+:[\\/]|\\\\|\.{0,2}/\S", re.IGNORECASE)
 
@@ -109,7 +111,8 @@ def classify(cell: str) -> CellKind:
     text = cell.strip(BLANKS)
     if markup.html_images(text):
         return CellKind.TEXT if markup.text_outside_tags(text) else CellKind.MARKUP
-    items = find_items(text)
+    may_be_url = len(text) >= _SHORTEST_EMBEDDED_IMAGE or _MAY_BE_A_PLACE.search(text)
+    items = find_items(text) if may_be_url else []
     if not items or _is_prose(text):
         return CellKind.TEXT
     first = items[0]
@@ -234,7 +237,10 @@ def _attachments(text: str) -> list[str]:
 
 
 def _listed(text: str) -> _Listed:
-    text = _LABEL.sub("\n", _HARD_BREAK.sub("\n", text))
+    if "<" in text or "[" in text or "&&" in text:
+        text = _HARD_BREAK.sub("\n", text)
+    if ":h" in text or ":H" in text:
+        text = _LABEL.sub("\n", text)
     starts = [match.start() for match in _URL_START.finditer(text)]
     items: list[str] = []
     texts: list[str] = []

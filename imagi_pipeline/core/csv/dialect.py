@@ -64,14 +64,14 @@ def open_csv(data: bytes, limits: CsvLimits | None = None) -> CsvFile:
     """
     text, encoding = decode(data)
     content, widths = _best_reading(text, _delimiter(text), limits or CsvLimits())
-    if not any(widths.keys()):
+    if not any(rows for width, rows in widths.items() if width):
         raise CsvError(ErrorCode.EMPTY_CSV, "The file is empty.")
     return CsvFile(Dialect(encoding, content.delimiter, _newline(content), content.quoting), content, widths)
 
 
 def is_blank(row: list[str]) -> bool:
     """Whether a record holds nothing but white space."""
-    return not any(cell.strip() for cell in row)
+    return not "".join(row).strip()
 
 
 def is_comment(row: list[str]) -> bool:
@@ -119,7 +119,10 @@ def _widths(content: CsvText, limits: CsvLimits) -> Counter[int]:
             limits.check_width(len(widest), count + piece.index(widest) + 1)
         count += len(piece)
         limits.check_rows(count)
-        widths.update(0 if len(row) < 2 and is_blank(row) else len(row) for row in piece)
+        widths.update(map(len, piece))
+        if blank := sum(1 for row in piece if len(row) == 1 and not row[0].strip()):
+            widths[1] -= blank
+            widths[0] += blank
     return widths
 
 

@@ -86,7 +86,7 @@ def _find_references(table: CsvTable, columns: list[int], folder: str | None, li
     named = [(column, table.header[column]) for column in columns]
     filled = 0
     for number, row in table.data_rows():
-        if any(row) and not is_blank(row):
+        if not is_blank(row):
             filled += 1
         for column, name in named:
             if column >= len(row) or not (cell := row[column]):

@@ -59,10 +59,8 @@ class CsvText:
         """The values of each record."""
         if self.quoting is Quoting.STANDARD:
             csv.field_size_limit(_MAX_CELL)
-            yield from csv.reader(split_lines(self.text), delimiter=self.delimiter, strict=True)
-        else:
-            for source in self._sources():
-                yield [cell.value for cell in self.cells(source)]
+            return iter(csv.reader(split_lines(self.text), delimiter=self.delimiter, strict=True))
+        return ([cell.value for cell in self.cells(source)] for source in self._sources())
 
     def records_with_source(self) -> Iterator[tuple[str, list[str]]]:
         """For each record the text it is written as, line end included, and its values."""

@@ -78,7 +78,12 @@ def normalise(item: str, folder: str | None = None) -> str:
     _refuse_embedded_image(text)
     if len(text) > _MAX_LENGTH_LOOKED_AT:
         raise UrlError(ErrorCode.URL_TOO_LONG, f"The URL has {len(text):,} characters.")
-    text = _ESCAPED_AMPERSAND.sub("&", text.replace("\\/", "/")).translate(_LINE_BREAKS)
+    if "&" in text:
+        text = _ESCAPED_AMPERSAND.sub("&", text)
+    if "\\" in text:
+        text = text.replace("\\/", "/")
+    if not text.isprintable():
+        text = text.translate(_LINE_BREAKS)
     url = _normalised(_absolute(_with_slashes(text), folder))
     if len(url) > MAX_URL_BYTES:
         raise UrlError(ErrorCode.URL_TOO_LONG, f"The URL has {len(url):,} bytes.")
