@@ -47,7 +47,11 @@ ALLOWED: dict[str, set[str]] = {
     "gateway": CORE | {"core.request_status", "settings", "contract"},
     "orchestration": CORE | {"core.request_status", "settings", "contract"},
     "definitions": {"orchestration"},
-    "service": {"settings", "contract", "gateway", "definitions", "orchestration", *FOUNDATIONS},
+    "service": {
+        *("settings", "contract", "gateway", "definitions", "orchestration"),
+        *FOUNDATIONS,
+        "core.storage",  # the daemon watches the landing folder
+    },
     "cli": CORE
     | {"core.request_status", "settings", "contract", "gateway", "definitions", "orchestration", "service"},
     "__main__": {"cli"},
