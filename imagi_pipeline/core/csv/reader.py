@@ -53,9 +53,11 @@ class CsvReader:
         self.close()
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes; a call in progress raises CsvError. The reader is not used again."""
         for worker in self._workers:
-            worker.end()
+            worker.kill()
+        for _ in self._workers:  # each once its call in progress has ended
+            self._idle.get().end()
 
     def read(
         self,
@@ -100,13 +102,14 @@ class CsvReader:
             self._wait(worker, stop)
             answer: dict[str, Any] = json.loads(worker.inbox.recv_bytes())
         except (EOFError, OSError) as error:
-            worker.end()
+            worker.kill()
             detail = "The process that read the file was ended."
             raise CsvError(ErrorCode.CSV_READER_CRASHED, detail) from error
         except BaseException:
-            worker.end()
+            worker.kill()
             raise
         finally:
+            # Before a pipe is closed: its number may be that of another file a moment later.
             if sender.ident is not None:
                 sender.join()
         return answer
@@ -158,11 +161,16 @@ class _Worker:
         except OSError:
             return
 
+    def kill(self) -> None:
+        """End the process, also one that is at work. Its pipes stay open: a thread may still use them."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def end(self) -> None:
-        """End the process, also one that is at work."""
+        """End the process and close its pipes, which nobody may use any more."""
+        self.kill()
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.wait()
             self.inbox.close()
             self._outbox.close()
