@@ -172,7 +172,7 @@ def _name_of(pid: int) -> str:
         FORKED: "run" if FORKED in " ".join(command(parent(pid) or 0)) else "fork server",
         " grpc ": "code server",
         "service.daemon": "daemon",
-        "dagster_webserver": "web server",
+        "service.web_server": "web server",
         " gateway ": "gateway",
         " serve ": "supervisor",
     }
