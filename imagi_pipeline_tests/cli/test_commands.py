@@ -136,7 +136,7 @@ def test_inspect_shows_every_reference_and_problem_without_any_network(
     assert done.returncode == 0
     answer = document(done)
     assert list(answer) == [
-        *("encoding", "delimiter", "has_header", "url_columns", "rows", "references", "problems")
+        *("encoding", "delimiter", "has_header", "url_columns", "rows", "references", "warnings", "problems")
     ]
     assert (answer["encoding"], answer["delimiter"], answer["has_header"]) == ("utf-8", ",", True)
     assert (answer["url_columns"], answer["rows"]) == (["Image Src"], 4)

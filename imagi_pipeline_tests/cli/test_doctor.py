@@ -143,7 +143,7 @@ def test_a_healthy_installation_has_nothing_but_good_findings(home: Home) -> Non
     found = findings()
     assert [finding for finding in found if finding.level != Level.OK] == []
     assert {finding.check for finding in found} == {
-        *("versions", "disk", "home", "instance", "daemon", "instigators", "runs", "uploads"),
+        *("versions", "database", "disk", "home", "instance", "daemon", "instigators", "runs", "uploads"),
         *("storage", "clock", "landing", "images", "leftovers", "callbacks"),
     }
 
