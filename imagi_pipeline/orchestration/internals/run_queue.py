@@ -75,7 +75,7 @@ def _core_loop(daemon: Any, context: Any, shutdown: Event) -> Any:
         try:
             yield from daemon.run_iteration(context)
             pause = _pause(daemon, context.instance, time.monotonic() - started)
-        except Exception:
+        except Exception:  # as Dagster's own loop: one failed look must not end the daemon
             error = serializable_error_info_from_exc_info(sys.exc_info())
             daemon._logger.exception("A look at the run queue failed.")
             pause = daemon.interval_seconds
