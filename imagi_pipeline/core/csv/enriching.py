@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
@@ -71,7 +72,7 @@ def _encoding(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, 
     return encoding
 
 
-class _Lines:
+class _Lines(ABC):
     """The lines of an enriched CSV."""
 
     def __init__(self, table: CsvTable, outputs: Mapping[str, str]) -> None:
@@ -94,13 +95,13 @@ class _Lines:
                 content = self.record(content, row, entries.of(number))
             yield content + (end or self._table.dialect.newline)
 
+    @abstractmethod
     def header(self, content: str, row: list[str]) -> str:
         """The header of the table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def record(self, content: str, row: list[str], entries: list[Entry]) -> str:
         """One record behind the header, without its line end."""
-        raise NotImplementedError
 
     def _written(self, value: str) -> str:
         """A value as a cell of the dialect."""
