@@ -54,7 +54,7 @@ def test_submit_waits_and_brings_back_the_enriched_csv(
 def test_ctrl_c_while_waiting_says_where_to_ask(
     service: Service, image_host: ImageHost, products: Path
 ) -> None:
-    image_host.delay = 15.0
+    image_host.delay = 3.0
     command = [sys.executable, "-m", "imagi_pipeline", "submit", str(products), "--wait", "--json"]
     with subprocess.Popen(
         [*command, "--url", service.gateway],
