@@ -33,6 +33,7 @@ from imagi_pipeline_tests.processes import alive, command, descendants, parent
 from imagi_pipeline_tests.running_service import free_port, wait_for
 
 API = "/imagi-process"
+CODEC = "codec"
 ENDS = {"completed", "failed", "cancelled"}
 FORKED = "multiprocessing.forkserver"
 SECONDS_TO_END = 600.0
@@ -133,7 +134,7 @@ def run_chaos(chaos: Chaos) -> dict[str, Any]:
             killer.join()
             ends = _wait_for_ends(service, list(uploads))
             _wait_until_quiet(service)
-            figures = _check(service, host, uploads, ends)
+            figures = _check(service, host, uploads, ends, killer.kills[CODEC])
             _check_installation(service)
             figures |= {"kills": dict(killer.kills), "starts of the service": service.starts}
         finally:
@@ -168,7 +169,7 @@ class _Killer(threading.Thread):
 
 def _name_of(pid: int) -> str:
     names = {
-        "codec_process": "codec",
+        "codec_process": CODEC,
         FORKED: "run" if FORKED in " ".join(command(parent(pid) or 0)) else "fork server",
         " grpc ": "code server",
         "service.daemon": "daemon",
@@ -248,14 +249,21 @@ def _wait_until_quiet(service: Service) -> None:
 
 
 def _check(
-    service: Service, host: ImageHost, uploads: dict[str, list[str]], ends: dict[str, dict[str, Any]]
+    service: Service,
+    host: ImageHost,
+    uploads: dict[str, list[str]],
+    ends: dict[str, dict[str, Any]],
+    killed_codecs: int,
 ) -> dict[str, Any]:
+    lost: list[str] = []
     statuses = Counter(end["status"] for end in ends.values())
     for request_id, end in ends.items():
         if end["status"] == "completed":
-            _check_result(service, host, uploads[request_id], end)
+            lost += _check_result(service, host, uploads[request_id], end)
         else:
             assert end["error"]["code"] == "process_lost", end
+    # A codec process that is killed at work costs the image in its hands, and no other.
+    assert len(lost) <= killed_codecs, lost
     assert set(uploads) == {path.name for path in (service.storage / "uploads").iterdir()}
     assert service.client.count_runs()["completed"] == statuses["completed"]
     store = Store(str(service.storage))
@@ -299,14 +307,21 @@ def _findings(service: Service) -> list[dict[str, str]]:
     ]
 
 
-def _check_result(service: Service, host: ImageHost, urls: list[str], end: dict[str, Any]) -> None:
+def _check_result(service: Service, host: ImageHost, urls: list[str], end: dict[str, Any]) -> list[str]:
+    """Check an enriched CSV; why images failed whose codec process was killed."""
+    lost = []
     rows = list(csv.DictReader(io.StringIO(Path(end["result"]).read_text())))
     assert [row["Image"] for row in rows] == urls
     for row in rows:
         path = row["Image"].removeprefix(host.base)
-        if path in host.files:
+        if "ended by SIGKILL" in row["Image Errors"]:
+            assert row["Output Image Urls"] == "", row
+            lost.append(row["Image Errors"])
+        elif path in host.files:
+            assert row["Output Image Urls"], row
             file = service.storage / "compressed" / row["Output Image Urls"].split("/media/")[1]
             with Image.open(file) as image:
                 image.load()
         else:
             assert (row["Output Image Urls"], "404" in row["Image Errors"]) == ("", True)
+    return lost
