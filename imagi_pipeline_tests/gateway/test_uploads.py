@@ -229,7 +229,8 @@ def test_a_gateway_that_is_killed_has_lost_nothing_that_it_acknowledged(
         uploaders = [Uploader(url, seed * 100 + number) for number in range(6)]
         for uploader in uploaders:
             uploader.start()
-        time.sleep(1 + random.Random(seed).random())
+        assert wait_for(lambda: sum(len(uploader.acknowledged) for uploader in uploaders) >= 3)
+        time.sleep(random.Random(seed).random())
         gateway.send_signal(signal.SIGKILL)
         for uploader in uploaders:
             uploader.join()
