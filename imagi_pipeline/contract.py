@@ -55,6 +55,7 @@ WILL_RETRY_TAG = "dagster/will_retry"
 MAX_RETRIES_TAG = "dagster/max_retries"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 PRIORITY_TAG = "dagster/priority"
+PARTITION_TAG = "dagster/partition"
 SCHEDULE_NAME_TAG = "dagster/schedule_name"
 
 _UPKEEP_OF_SCHEDULE = {

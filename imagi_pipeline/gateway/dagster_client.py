@@ -21,6 +21,7 @@ from imagi_pipeline.contract import (
     CREATED_TAG,
     JOB_NAME,
     OWNER_TAG,
+    PARTITION_TAG,
     REQUEST_ID_TAG,
     SECONDS_OF_SILENCE,
     status_of_run,
@@ -47,7 +48,6 @@ SECONDS_CONNECTED = 2.0
 """Dagster closes a connection that was silent for 5 s; a query sent at that moment would be lost."""
 
 SENSOR = "landing_folder_sensor"
-PARTITION_TAG = "dagster/partition"
 OWN_TAGS = "imagi/"
 """What the names of this project's tags begin with."""
 

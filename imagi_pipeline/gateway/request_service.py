@@ -52,7 +52,7 @@ class RequestService:
     def __init__(self, store: Store, client: DagsterClient) -> None:
         self._store = store
         self._client = client
-        self._board = StatusBoard(client)
+        self._board = StatusBoard(client, store.end_told)
         self._one_retry_at_a_time = threading.Lock()
 
     def find(self, request_id: str) -> RequestStatus | None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from imagi_pipeline.contract import PARTITION_TAG
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.run_launcher import hold_run_lock
 from imagi_pipeline.settings import Settings, variable
@@ -31,10 +32,17 @@ class ImagiResource(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
-        """Hold the run's lock while its process lives, so that run monitoring can tell when it died."""
+        """Hold the run's lock while its process lives, so that run monitoring can tell when it died.
+
+        Dagster writes the end of the run right after this, which is told to those who wait for it.
+        """
         instance, run = context.instance, context.run
-        with hold_run_lock(instance, run.run_id) if instance and run else nullcontext():
-            yield self
+        try:
+            with hold_run_lock(instance, run.run_id) if instance and run else nullcontext():
+                yield self
+        finally:
+            if run and (partition := run.tags.get(PARTITION_TAG)):
+                self.store().tell_end(partition)
 
     def settings(self) -> Settings:
         """The settings, read once; raises pydantic's ValidationError on a bad value."""

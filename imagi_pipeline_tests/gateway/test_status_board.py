@@ -53,8 +53,13 @@ def clock() -> list[float]:
 
 
 @pytest.fixture
-def board(dagster: Dagster, clock: list[float]) -> StatusBoard:
-    return StatusBoard(dagster, lambda: clock[0])
+def told() -> dict[str, float]:
+    return {}
+
+
+@pytest.fixture
+def board(dagster: Dagster, told: dict[str, float], clock: list[float]) -> StatusBoard:
+    return StatusBoard(dagster, lambda request_id: told.get(request_id, 0.0), lambda: clock[0])
 
 
 def a_run(images_done: int = 0, run_id: str = "run-1") -> RequestStatus:
@@ -85,6 +90,41 @@ def test_a_request_without_a_run_costs_no_query_each_time_and_its_run_is_seen(
     dagster.put(run)
     clock[0] += 1.0
     assert board.status(run.request_id) == run
+    assert (dagster.asked_single, dagster.asked_changes) == (1, 1)
+
+
+def test_an_end_that_is_told_is_seen_at_once_by_one_query(
+    board: StatusBoard, dagster: Dagster, told: dict[str, float], clock: list[float]
+) -> None:
+    run, other = a_run(), a_run()
+    for started in (run, other):
+        dagster.put(started)
+        assert board.status(started.request_id) == started
+    clock[0] += 1.0
+    board.status(run.request_id)
+    before, ended = dagster.asked_changes, replace(run, status="completed")
+    clock[0] += 0.3
+    told[run.request_id] = clock[0]
+    dagster.put(ended)
+    clock[0] += 0.1
+    assert board.status(other.request_id) == other
+    assert dagster.asked_changes == before
+    assert board.status(run.request_id) == ended
+    clock[0] += 0.3
+    assert board.status(run.request_id) == ended
+    assert dagster.asked_changes == before + 1
+
+
+def test_an_end_that_is_told_and_does_not_come_costs_few_queries(
+    board: StatusBoard, dagster: Dagster, told: dict[str, float], clock: list[float]
+) -> None:
+    run = a_run()
+    dagster.put(run)
+    told[run.request_id] = clock[0]
+    for _ in range(1000):
+        clock[0] += 0.01
+        board.status(run.request_id)
+    assert dagster.asked_changes <= 2 / 0.15 + 9
 
 
 def test_the_newest_run_counts_whatever_changed_last(

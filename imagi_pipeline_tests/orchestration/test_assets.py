@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ from imagi_pipeline.core import reports
 from imagi_pipeline.core.engine import compress_images
 from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.instance import request_status
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
@@ -227,6 +229,20 @@ def test_a_request_that_cannot_be_done_says_why(
     assert (done.status, done.error_code) == ("failed", code)
     assert done.error
     assert words in done.error
+
+
+@pytest.mark.parametrize(
+    ("content", "end"), [(csv_of([]), "failed"), ("Images\nhttp://127.0.0.1:9/a.jpg\n", "completed")]
+)
+def test_the_end_of_a_run_is_told_in_the_storage(installation: Installation, content: str, end: str) -> None:
+    request_id = installation.upload(content)
+    os.utime(installation.store.uploads.path + f"/{request_id}", (1, 1))
+    assert installation.store.end_told(request_id) == 1
+    done = installation.run(request_id)
+    assert done.status == end
+    assert done.finished
+    assert done.finished - 10 < installation.store.end_told(request_id) <= done.finished
+    assert Store("memory://imagi-told").end_told(request_id) == 0
 
 
 def test_a_storage_that_fails_is_named_as_the_reason(

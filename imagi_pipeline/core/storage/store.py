@@ -226,6 +226,25 @@ class Store:
         data = self.read(self.uploads / request_id / MANIFEST)
         return None if data is None else RequestManifest.from_json(data)
 
+    def tell_end(self, request_id: str) -> None:
+        """Say to `end_told`, in all processes of this machine, that a run of an accepted request is ending.
+
+        Nothing depends on it but how soon the end is seen, so what keeps it from being told is no error.
+        """
+        if self.is_local and is_request_id(request_id):
+            with contextlib.suppress(OSError):
+                os.utime(Path(self.uploads.path) / request_id)
+
+    def end_told(self, request_id: str) -> float:
+        """When a run of a request was ending, in seconds since 1970; 0 if never, and always in a bucket.
+
+        The files of an upload set this time as well.
+        """
+        if self.is_local and is_request_id(request_id):
+            with contextlib.suppress(OSError):
+                return (Path(self.uploads.path) / request_id).stat().st_mtime
+        return 0.0
+
     def read_upload(self, request_id: str, manifest: RequestManifest) -> bytes:
         """The CSV of an accepted request as it came."""
         path = self.uploads / request_id / manifest.name
