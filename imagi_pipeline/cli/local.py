@@ -5,6 +5,7 @@ Dagster and pandas are imported inside the functions: they take seconds.
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from dataclasses import asdict
 from pathlib import Path
@@ -84,7 +85,8 @@ def _copies(document: dict[str, Any], output: Path, stem: str) -> list[str]:
     # Never the name of the input, which may lie in the same folder.
     copies = {output / f"{stem}_enriched.csv": "result", output / f"{stem}_report.csv": "report"}
     for copy, kind in copies.items():
-        copy.write_bytes(UPath(document[kind]).read_bytes())
+        with UPath(document[kind]).open("rb") as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
     return [str(copy) for copy in copies]
 
 

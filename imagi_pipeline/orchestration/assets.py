@@ -13,7 +13,7 @@ import dagster as dg
 
 from imagi_pipeline.contract import JOB_NAME, ONLY_FAILED_TAG
 from imagi_pipeline.core import reports
-from imagi_pipeline.core.csv.enriching import enrich
+from imagi_pipeline.core.csv.enriching import enriched_pieces
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.image_lookup import image_urls
@@ -220,10 +220,10 @@ def _write_enriched_csv(context: dg.OpExecutionContext, imagi: ImagiResource) ->
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)
     outputs, errors = reports.outcomes(report, imagi.settings().public_url)
-    enriched = enrich(table, outputs, errors)
-    store.write(path, enriched)
-    report_check(context, has_the_rows_of_the_upload, lambda: rows_of_the_upload(table, store.read(path)))
-    shown = metadata.of_result(str(path), table, enriched, report)
+    store.write_pieces(path, enriched_pieces(table, outputs, errors))
+    report_check(context, has_the_rows_of_the_upload, lambda: rows_of_the_upload(table, store, path))
+    with store.open(path) as file:
+        shown = metadata.of_result(str(path), table, file.read(metadata.PREVIEW_BYTES), report)
     return dg.Output(None, "enriched_csv", metadata=shown)
 
 

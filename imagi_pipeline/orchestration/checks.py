@@ -4,16 +4,18 @@ A check tells, it does not decide: the request is done whatever it finds, even w
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
 
 import dagster as dg
 import pandas as pd
+from upath import UPath
 
 from imagi_pipeline.core import reports
-from imagi_pipeline.core.csv.encoding import decode
+from imagi_pipeline.core.csv.enriching import stored_records
 from imagi_pipeline.core.csv.reading import read_csv
-from imagi_pipeline.core.csv.records import CsvText
 from imagi_pipeline.core.csv.table import CsvTable
+from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.checks import Level, check_landing
 from imagi_pipeline.orchestration.partitions import COMPRESSION_REPORT, ENRICHED_CSV, UPLOADED_CSV
 from imagi_pipeline.orchestration.request_files import read_manifest, read_report
@@ -30,7 +32,7 @@ def has_the_rows_of_the_upload(
     store, request_id = imagi.store(), _request_id(context, ENRICHED_CSV)
     manifest = read_manifest(store, request_id)
     before = read_csv(store.read_upload(request_id, manifest))
-    return rows_of_the_upload(before, store.read(store.result(request_id, manifest.name)))
+    return rows_of_the_upload(before, store, store.result(request_id, manifest.name))
 
 
 @dg.asset_check(asset=COMPRESSION_REPORT)
@@ -55,23 +57,28 @@ def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult
     )
 
 
-def rows_of_the_upload(before: CsvTable, stored: bytes | None) -> dg.AssetCheckResult:
-    """Whether a stored enriched CSV has the rows of the upload."""
-    text, _ = decode(stored or b"")
-    after = list(CsvText(text, before.delimiter, before.dialect.quoting).records())
-    rows = before.rows
+def rows_of_the_upload(before: CsvTable, store: Store, path: UPath) -> dg.AssetCheckResult:
+    """Whether a stored enriched CSV has the rows of the upload; both are gone through side by side."""
+    with store.open(path) as file:
+        return _compared(before, stored_records(before, file))
+
+
+def _compared(before: CsvTable, after: Iterable[list[str]]) -> dg.AssetCheckResult:
     width = len(before.header)  # without the columns of an earlier run, which are replaced
-    different = [
-        number
-        for number, (old, new) in enumerate(zip(rows, after, strict=False), start=1)
-        if new[: len(old[:width])] != old[:width]
-    ]
+    counts = [0, 0]
+    different: list[int] = []
+    for number, (old, new) in enumerate(zip_longest(before.content.records(), after), start=1):
+        counts[0] += old is not None
+        counts[1] += new is not None
+        is_kept = old is not None and new is not None and new[: len(old[:width])] == old[:width]
+        if not is_kept and len(different) < MOST_ROWS_NAMED:
+            different.append(number)
     return _result(
-        passed=not different and len(rows) == len(after),
+        passed=not different,
         metadata={
-            "rows_before": len(rows),
-            "rows_after": len(after),
-            "first_different_rows": str(different[:MOST_ROWS_NAMED]),
+            "rows_before": counts[0],
+            "rows_after": counts[1],
+            "first_different_rows": str(different),
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
 from imagi_pipeline.core.engine import ImageResult
+from imagi_pipeline.core.printable import printable
 from imagi_pipeline.core.reports import summarize
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.manifests import RequestManifest
@@ -22,6 +24,8 @@ MOST_ROWS = 100
 """Rows of a table in metadata: more would only make the event log long; the files have them all."""
 
 PREVIEW_ROWS = 10
+PREVIEW_BYTES = 65_536
+LONGEST_PREVIEW = 500  # characters of a line
 
 Metadata = dict[str, Any]
 
@@ -71,10 +75,13 @@ def of_report(report: pd.DataFrame, pairs: list[dict[str, Any]]) -> Metadata:
     return shown
 
 
-def of_result(path: str, table: CsvTable, enriched: bytes, report: pd.DataFrame) -> Metadata:
-    """Of enriched_csv: where it is and how it begins."""
+def of_result(path: str, table: CsvTable, beginning: bytes, report: pd.DataFrame) -> Metadata:
+    """Of enriched_csv: where it is and how it begins, of which `beginning` has the first bytes."""
     summary = summarize(report)
-    lines = enriched.decode(errors="replace").splitlines()[: PREVIEW_ROWS + 1]
+    mark = beginning.startswith(codecs.BOM_UTF8)
+    text = beginning.decode("utf-8-sig" if mark else table.dialect.encoding.name, "replace")
+    lines = text.removeprefix("\ufeff").splitlines()[: PREVIEW_ROWS + 1]
+    preview = "\n".join(printable(line, LONGEST_PREVIEW) for line in lines)
     return {
         "path": dg.MetadataValue.path(path),
         "dagster/row_count": table.data_row_count,
@@ -83,7 +90,7 @@ def of_result(path: str, table: CsvTable, enriched: bytes, report: pd.DataFrame)
         "bytes_before": summary.bytes_before,
         "bytes_after": summary.bytes_after,
         "savings_percent": round(100 * summary.savings, 2),
-        "preview": dg.MetadataValue.md(_verbatim("\n".join(line[:500] for line in lines))),
+        "preview": dg.MetadataValue.md(_verbatim(preview)),
     }
 
 

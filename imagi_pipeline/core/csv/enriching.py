@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from typing import IO
 
 from imagi_pipeline.core.csv import cell_urls
 from imagi_pipeline.core.csv.dialect import is_blank
 from imagi_pipeline.core.csv.encoding import Encoding
 from imagi_pipeline.core.csv.header import own_columns
-from imagi_pipeline.core.csv.records import Quoting, without_line_end
+from imagi_pipeline.core.csv.records import MAX_CELL, CsvText, Quoting, without_line_end
 from imagi_pipeline.core.csv.table import CsvProblem, CsvTable, ImageReference
 from imagi_pipeline.core.csv.urls import MAX_URL_BYTES
 from imagi_pipeline.core.printable import LONGEST_MESSAGE, no_formula, printable
@@ -21,7 +24,7 @@ from imagi_pipeline.core.printable import LONGEST_MESSAGE, no_formula, printable
 Entry = ImageReference | CsvProblem
 """What a row has a place for in the column of output URLs."""
 
-_ROWS_IN_A_PIECE = 1000
+_CHARACTERS_IN_A_PIECE = 1 << 18
 _QUOTE_OR_ESCAPED = re.compile(r'\\.|"', re.DOTALL)
 
 
@@ -45,17 +48,41 @@ def enrich(
 def enriched_pieces(
     table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str], *, in_place: bool = False
 ) -> Iterator[bytes]:
-    """The bytes of `enrich` in pieces of some rows, to be written one after the other."""
+    """The bytes of `enrich` in pieces, to be written one after the other."""
     encoding = _encoding(table, outputs, errors)
     yield encoding.byte_order_mark
     lines = _Replaced(table, outputs).lines() if in_place else _Extended(table, outputs, errors).lines()
     piece: list[str] = []
+    size = 0
     for line in lines:
         piece.append(line)
-        if len(piece) == _ROWS_IN_A_PIECE:
+        size += len(line)
+        if size > _CHARACTERS_IN_A_PIECE:
             yield encoding.encode("".join(piece))
             piece.clear()
+            size = 0
     yield encoding.encode("".join(piece))
+
+
+def stored_records(table: CsvTable, file: IO[bytes]) -> Iterator[list[str]]:
+    """The records of an enriched CSV as they are read back, of a well-formed one without its whole in memory.
+
+    Raises UnicodeError and csv.Error when the file is not what was written.
+    """
+    dialect, encoding = table.dialect, table.dialect.encoding
+    mark = file.read(len(codecs.BOM_UTF8))
+    if mark == codecs.BOM_UTF8:
+        encoding = Encoding("utf-8", mark, encoding.errors)
+    file.seek(len(encoding.byte_order_mark))
+    text = io.TextIOWrapper(file, encoding.name, encoding.errors, newline="")
+    try:
+        if dialect.quoting is Quoting.STANDARD:
+            csv.field_size_limit(MAX_CELL)
+            yield from csv.reader(text, delimiter=dialect.delimiter, strict=True)
+        else:
+            yield from CsvText(text.read(), dialect.delimiter, dialect.quoting).records()
+    finally:
+        text.detach()  # closing the file is up to its owner
 
 
 def _encoding(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> Encoding:

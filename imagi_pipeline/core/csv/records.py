@@ -16,7 +16,9 @@ from enum import Enum, auto
 from functools import lru_cache
 
 _CHARACTERS_IN_A_BLOCK = 1 << 16
-_MAX_CELL = 2**31 - 1  # the largest limit that the csv module takes everywhere
+MAX_CELL = 2**31 - 1
+"""Characters: the largest limit that the csv module takes everywhere."""
+
 _ESCAPED_CHARACTER = re.compile(r"\\([^N])", re.DOTALL)
 
 
@@ -58,7 +60,7 @@ class CsvText:
     def records(self) -> Iterator[list[str]]:
         """The values of each record."""
         if self.quoting is Quoting.STANDARD:
-            csv.field_size_limit(_MAX_CELL)
+            csv.field_size_limit(MAX_CELL)
             return iter(csv.reader(split_lines(self.text), delimiter=self.delimiter, strict=True))
         return ([cell.value for cell in self.cells(source)] for source in self._sources())
 
@@ -68,7 +70,7 @@ class CsvText:
             for source in self._sources():
                 yield source, [cell.value for cell in self.cells(source)]
             return
-        csv.field_size_limit(_MAX_CELL)
+        csv.field_size_limit(MAX_CELL)
         taken: list[str] = []
 
         def lines() -> Iterator[str]:

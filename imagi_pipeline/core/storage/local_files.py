@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Iterable
 
 TEMPORARY = ".tmp"
 """How the names of files end that are being written; they begin with a dot."""
 
 
-def write_whole(path: str, data: bytes) -> None:
-    """Write a file, and its folder if need be, so that it is there whole or not at all."""
+def write_whole(path: str, pieces: Iterable[bytes]) -> None:
+    """Write a file, and its folder if need be, so that it is there whole or not at all.
+
+    Its pieces are written one after the other: they need not fit into memory together.
+    """
     folder = os.path.dirname(path)  # noqa: PTH120 - a path object takes as long as the system call
     temporary = f"{folder}/.{uuid.uuid4().hex}{TEMPORARY}"
     try:
         handle = _create(temporary, folder)
         try:
-            _write(handle, data)
+            for piece in pieces:
+                _write(handle, piece)
         finally:
             os.close(handle)
         os.replace(temporary, path)  # noqa: PTH105

@@ -21,11 +21,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from upath import UPath
 
@@ -157,9 +158,21 @@ class Store:
         """Write a file whole or not at all."""
         with storage_errors("write", path):
             if self.is_local:
-                write_whole(str(path), data)
+                write_whole(str(path), [data])
             else:
                 UPath(path).write_bytes(data)
+
+    def write_pieces(self, path: UPath, pieces: Iterable[bytes]) -> None:
+        """Write a file whole or not at all, of pieces that need not fit into memory together."""
+        with storage_errors("write", path):
+            if self.is_local:
+                write_whole(path.path, pieces)
+                return
+            # What is written to a bucket piece by piece stays there, cut off, when a piece fails.
+            with tempfile.NamedTemporaryFile() as file:
+                file.writelines(pieces)
+                file.flush()
+                path.fs.put_file(file.name, path.path)
 
     def read(self, path: UPath | str) -> bytes | None:
         """The bytes of a file, or None when there is none."""
@@ -168,6 +181,11 @@ class Store:
                 return read_whole(str(path)) if self.is_local else UPath(path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+
+    def open(self, path: UPath) -> IO[bytes]:
+        """A file that is there, to be read piece by piece."""
+        with storage_errors("read", path):
+            return cast(IO[bytes], path.open("rb"))
 
     def remove_folder(self, folder: UPath) -> None:
         """Remove a folder with all that is in it, if it is there."""

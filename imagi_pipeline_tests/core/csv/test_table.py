@@ -2,14 +2,16 @@ import codecs
 import csv
 import io
 import json
+import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagi_pipeline.core.csv.enriching import enrich
+from imagi_pipeline.core.csv.enriching import enrich, enriched_pieces, stored_records
 from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.errors import CsvError
@@ -348,6 +350,21 @@ def test_columns_of_these_names_elsewhere_stay_and_are_not_searched() -> None:
     assert enriched(result) == result
 
 
+def test_an_enriched_csv_is_written_and_read_back_without_its_whole_in_memory(tmp_path: Path) -> None:
+    """Each row is filled up to the width of the table: of 40 KB come 8 MB."""
+    table = read_csv(b"image" + b"," * 2000 + b"\n" + f"{ONE}\n".encode() * 2000)
+    path = tmp_path / "enriched.csv"
+    tracemalloc.start()
+    with path.open("wb") as file:
+        file.writelines(enriched_pieces(table, {ONE: "u"}, {}))
+    with path.open("rb") as file:
+        count = sum(1 for _ in stored_records(table, file))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (count, path.stat().st_size > 4_000_000) == (2001, True)
+    assert peak < 2_500_000
+
+
 # --- any table
 
 
@@ -402,6 +419,7 @@ def test_every_value_and_every_reference_of_any_table_is_kept_in_place(sample: S
     text = result.decode(text_encoding).removeprefix("\ufeff")
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=sample.delimiter))
     assert [row[:4] for row in rows] == sample.rows
+    assert list(stored_records(table, io.BytesIO(result))) == rows
     for number, row in enumerate(rows[1:], start=2):
         outputs = [compressed(table)[url] for in_row, _, _, url in sample.references if in_row == number]
         assert row[4] == ",".join(outputs)

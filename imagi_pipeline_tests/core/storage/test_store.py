@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,26 @@ def test_a_write_leaves_nothing_but_the_file(store: Store) -> None:
     store.write(path, b"one")
     store.write(path, b"two")
     assert path.read_bytes() == b"two"
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("root", ["local", "memory://imagi-pieces-test"])
+def test_pieces_become_a_file_whole_or_not_at_all(root: str, tmp_path: Path) -> None:
+    store = Store(tmp_path if root == "local" else root)
+    path = store.root / "results" / "id" / "a.csv"
+
+    def breaks() -> Iterator[bytes]:
+        yield bytes(10_000_000)
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        store.write_pieces(path, breaks())
+    assert store.files(store.root) == []
+    store.write_pieces(path, [b"one,", b"two"])
+    with pytest.raises(RuntimeError):
+        store.write_pieces(path, breaks())
+    with store.open(path) as file:
+        assert file.read() == b"one,two"
     assert [entry.name for entry in path.parent.iterdir()] == ["a.csv"]
 
 
