@@ -103,12 +103,12 @@ class Gateway:
             self.callbacks.register(found.request_id, manifest.callback_url, after=found.run_id)
 
 
-async def _gateway(request: Request) -> Gateway:
+async def _gateway_of(request: Request) -> Gateway:
     gateway: Gateway = request.app.state.gateway
     return gateway
 
 
-TheGateway = Annotated[Gateway, Depends(_gateway)]
+TheGateway = Annotated[Gateway, Depends(_gateway_of)]
 
 _bearer = HTTPBearer(auto_error=False, description="Only where the service has tokens (IMAGI_API_TOKENS).")
 

@@ -16,10 +16,12 @@ from starlette.responses import Response
 
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.http.fetching import Fetcher
+from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.retention import remove_landing_leftovers
 from imagi_pipeline.gateway.api import Gateway, router, service
+from imagi_pipeline.gateway.callback_attempts import Outcome
 from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline.gateway.documents import status_document
@@ -48,7 +50,7 @@ async def _tidy(store: Store) -> None:
 
 def build_app(settings: Settings) -> FastAPI:
     """The gateway with these settings. Raises StorageError when the storage cannot be used."""
-    gateway = _gateway(settings)
+    gateway = _make_gateway(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -97,15 +99,17 @@ def _document_without_tokens(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation has it
 
 
-def _gateway(settings: Settings) -> Gateway:
+def _make_gateway(settings: Settings) -> Gateway:
     store, client, metrics = Store(settings.storage), DagsterClient(settings.dagster_url), Metrics()
     requests = RequestService(store, client)
 
-    def document(request_id: str) -> dict[str, Any] | None:
-        found = requests.find(request_id)
-        return status_document(found, store, settings).model_dump(mode="json") if found else None
+    def body_of(found: RequestStatus) -> str:
+        return status_document(found, store, settings).model_dump_json()
 
-    callbacks = Callbacks(store, settings, document, lambda outcome: metrics.callbacks.labels(outcome).inc())
+    def count(outcome: Outcome) -> None:
+        metrics.callbacks.labels(outcome).inc()
+
+    callbacks = Callbacks(store, settings, requests.find, body_of, count)
     metrics.watch(store, client, callbacks)
     return Gateway(
         settings=settings,

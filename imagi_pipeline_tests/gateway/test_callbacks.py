@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import base64
-import errno
-import fcntl
 import json
 import re
-import secrets
 import subprocess
 import sys
 import threading
@@ -13,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,21 +19,20 @@ import pytest
 from pydantic import SecretStr
 
 from imagi_pipeline.core.errors import UrlError
+from imagi_pipeline.core.request_status import RequestStatus, Upkeep
 from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.gateway.callback_attempts import LONGEST_WAIT, Outcome
 from imagi_pipeline.gateway.callbacks import (
     DELIVERIES_TO_ONE_RECEIVER,
-    LONGEST_WAIT,
     SECONDS_UNTIL_FORGOTTEN,
     Callbacks,
     CallbacksOffError,
-    Outcome,
-    wait_before_next,
 )
 from imagi_pipeline.gateway.dagster_client import DagsterUnreachableError
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.callback_receiver import HANGS, HANGS_UP, CallbackReceiver
+from imagi_pipeline_tests.running_service import WEBHOOK_SECRET as SECRET
 
-SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 DOCS = Path(__file__).parents[2] / "docs" / "callbacks.md"
 
 ACCEPTED, REFUSED, FAILED = Outcome.ACCEPTED, Outcome.REFUSED, Outcome.FAILED
@@ -46,10 +43,10 @@ def settings(**changes: Any) -> Settings:
 
 
 class Requests:
-    """The documents of requests, as the API would answer them."""
+    """The statuses of requests, as the API would find them."""
 
     def __init__(self) -> None:
-        self.documents: dict[str, dict[str, Any]] = {}
+        self.statuses: dict[str, RequestStatus] = {}
         self.asked: Counter[str] = Counter()
         self.dagster_answers = True
 
@@ -58,20 +55,21 @@ class Requests:
         self.set(request_id, status, run_id)
         return request_id
 
-    def set(self, request_id: str, status: str, run_id: str = "run-1") -> None:
-        self.documents[request_id] = {
-            "request_id": request_id,
-            "status": status,
-            "file": "preise é 価格.csv",
-            "run_url": f"http://127.0.0.1:3000/runs/{run_id}" if run_id else None,
-            "result_url": None,
-        }
+    def set(self, request_id: str, status: str, run_id: str = "run-1", upkeep: Upkeep | None = None) -> None:
+        file = "preise é 価格.csv"
+        self.statuses[request_id] = RequestStatus(
+            request_id, status, file=file, run_id=run_id or None, upkeep=upkeep
+        )
 
-    def status_of(self, request_id: str) -> dict[str, Any] | None:
+    def find(self, request_id: str) -> RequestStatus | None:
         self.asked[request_id] += 1
         if not self.dagster_answers:
             raise DagsterUnreachableError("Dagster does not answer at http://127.0.0.1:3000/graphql.")
-        return self.documents.get(request_id)
+        return self.statuses.get(request_id)
+
+
+def body_of(found: RequestStatus) -> str:
+    return json.dumps(asdict(found) | {"result_url": None}, ensure_ascii=False)
 
 
 @pytest.fixture
@@ -80,17 +78,11 @@ def known() -> Requests:
 
 
 @pytest.fixture
-def receiver() -> Iterator[CallbackReceiver]:
-    with CallbackReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def make(store: Store, known: Requests) -> Iterator[Callable[..., Callbacks]]:
     made: list[Callbacks] = []
 
     def callbacks(**changes: Any) -> Callbacks:
-        made.append(Callbacks(store, settings(**changes), known.status_of))
+        made.append(Callbacks(store, settings(**changes), known.find, body_of))
         return made[-1]
 
     yield callbacks
@@ -140,7 +132,7 @@ def test_the_end_of_a_request_is_told_once_in_a_signed_message(
 
     (message,) = receiver.messages
     assert message.path == "/hook?shop=7"
-    assert message.verified(SECRET) == known.documents[request_id]
+    assert message.verified(SECRET) == json.loads(body_of(known.statuses[request_id]))
     assert message.id == f"msg_{request_id}_run-1"
     assert message.headers["content-type"] == "application/json"
     assert message.headers["user-agent"].startswith("imagi_pipeline/")
@@ -204,60 +196,6 @@ def test_a_message_comes_again_with_the_same_id_ever_later_until_it_is_accepted(
     assert [message.verified(SECRET)["status"] for message in receiver.messages] == ["completed"] * 4
 
 
-@pytest.mark.parametrize(("asked", "given"), [("1800", 1800), ("86400", LONGEST_WAIT)])
-def test_a_receiver_may_ask_for_time_up_to_an_hour(
-    callbacks: Callbacks,
-    known: Requests,
-    receiver: CallbackReceiver,
-    store: Store,
-    asked: str,
-    given: float,
-) -> None:
-    receiver.answers["/hook"] = [503]
-    receiver.headers = {"Retry-After": asked}
-    callbacks.register(known.add(), receiver.url())
-    before = time.time()
-    callbacks.deliver_due()
-    assert given <= pending(store)["next_attempt"] - before <= given + 5
-
-
-def test_waits_double_up_to_an_hour_and_are_spread() -> None:
-    for attempts, wait in [(1, 5), (2, 10), (5, 80), (10, 2400), (10_000, 2400)]:
-        waits = [wait_before_next(attempts, None) for _ in range(200)]
-        assert wait <= min(waits) < max(waits) <= min(1.5 * wait, LONGEST_WAIT)
-
-
-def test_gone_ends_a_callback(
-    callbacks: Callbacks, known: Requests, receiver: CallbackReceiver, store: Store
-) -> None:
-    receiver.answers["/hook"] = [410]
-    callbacks.register(known.add(), receiver.url())
-    assert callbacks.deliver_due() == {REFUSED: 1}
-    assert callbacks.pending() == 0
-    assert len(receiver.messages) == 1
-
-
-def test_a_redirect_is_no_acceptance_and_not_followed(
-    callbacks: Callbacks, known: Requests, receiver: CallbackReceiver, store: Store
-) -> None:
-    receiver.answers["/hook"] = [307]
-    receiver.headers = {"Location": receiver.url("/elsewhere")}
-    callbacks.register(known.add(), receiver.url())
-    assert callbacks.deliver_due() == {REFUSED: 1}
-    assert [message.path for message in receiver.messages] == ["/hook"]
-    assert callbacks.pending() == 1
-
-
-def test_an_address_that_is_not_public_is_never_dialled(
-    make: Callable[..., Callbacks], known: Requests, receiver: CallbackReceiver, store: Store
-) -> None:
-    callbacks = make(allowed_networks=())
-    callbacks.register(known.add(), receiver.url(host="localhost"))
-    assert callbacks.deliver_due() == {FAILED: 1}
-    assert "no public address" in pending(store)["last_error"]
-    assert not receiver.connections
-
-
 def test_a_time_that_no_wait_can_explain_is_not_waited_for(
     callbacks: Callbacks, known: Requests, receiver: CallbackReceiver, store: Store
 ) -> None:
@@ -268,7 +206,7 @@ def test_a_time_that_no_wait_can_explain_is_not_waited_for(
 
 def test_each_attempt_is_counted(store: Store, known: Requests, receiver: CallbackReceiver) -> None:
     outcomes: list[Outcome] = []
-    callbacks = Callbacks(store, settings(), known.status_of, outcomes.append)
+    callbacks = Callbacks(store, settings(), known.find, body_of, outcomes.append)
     receiver.answers["/hook"] = [HANGS_UP, 500]
     callbacks.register(known.add(), receiver.url())
     for _ in range(3):
@@ -358,15 +296,16 @@ def test_another_gateway_goes_on_where_the_one_before_was(
 
 
 GATEWAY = """
-import json, sys, threading
+import sys, threading
+from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.settings import Settings
 
-document, url = json.loads(sys.argv[1]), sys.argv[2]
+found, body, url = RequestStatus(sys.argv[1], "completed"), sys.argv[2], sys.argv[3]
 settings = Settings()
-callbacks = Callbacks(Store(settings.storage), settings, {document["request_id"]: document}.get)
-callbacks.register(document["request_id"], url)
+callbacks = Callbacks(Store(settings.storage), settings, {found.request_id: found}.get, lambda _: body)
+callbacks.register(found.request_id, url)
 callbacks.start()
 threading.Event().wait()
 """
@@ -380,8 +319,8 @@ def test_a_gateway_that_is_killed_while_it_delivers_loses_nothing(
 ) -> None:
     monkeypatch.setenv("IMAGI_WEBHOOK_SECRET", SECRET)
     receiver.answers["/hook"] = [HANGS]
-    request_id = known.add()
-    arguments = [json.dumps(known.documents[request_id]), receiver.url()]
+    request_id = known.add(run_id="")
+    arguments = [request_id, body_of(known.statuses[request_id]), receiver.url()]
     with subprocess.Popen([sys.executable, "-c", GATEWAY, *arguments]) as gateway:
         try:
             receiver.wait_for(1)
@@ -408,25 +347,9 @@ def test_of_two_gateways_one_delivers_until_it_ends(
     assert len(receiver.messages) == 2
 
 
-def test_without_locks_in_the_file_system_callbacks_are_delivered_all_the_same(
-    callbacks: Callbacks,
-    known: Requests,
-    receiver: CallbackReceiver,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    callbacks.register(known.add(), receiver.url())
-    assert callbacks.deliver_due() == {ACCEPTED: 1}
-    assert "No locks available" in caplog.text
-
-
 def test_in_a_bucket_there_is_no_lock(known: Requests, receiver: CallbackReceiver) -> None:
     store = Store(f"memory://callbacks-{uuid.uuid4()}")
-    one, other = (Callbacks(store, settings(), known.status_of) for _ in range(2))
+    one, other = (Callbacks(store, settings(), known.find, body_of) for _ in range(2))
     for each in (one, other):
         each.register(known.add(), receiver.url())
         assert each.deliver_due() == {ACCEPTED: 1}
@@ -464,12 +387,12 @@ def test_a_request_whose_status_cannot_be_told_holds_up_no_other(
 ) -> None:
     bad = known.add()
 
-    def status_of(request_id: str) -> dict[str, Any] | None:
+    def find(request_id: str) -> RequestStatus | None:
         if request_id == bad:
             raise ValueError("its manifest is broken")
-        return known.status_of(request_id)
+        return known.find(request_id)
 
-    callbacks = Callbacks(store, settings(), status_of)
+    callbacks = Callbacks(store, settings(), find, body_of)
     for request_id in (bad, known.add(), known.add()):
         callbacks.register(request_id, receiver.url())
     assert callbacks.deliver_due() == {ACCEPTED: 2}
@@ -520,7 +443,7 @@ def test_a_callback_is_not_lost_when_its_request_is_unknown_for_a_moment(
     change(store, next_attempt=0, created=time.time() - 3 * SECONDS_UNTIL_FORGOTTEN)
     callbacks.deliver_due()
     assert pending(store)["idle_since"] is None
-    del known.documents[request_id]  # between landing folder and run
+    del known.statuses[request_id]  # between landing folder and run
     callbacks.deliver_due()
     known.set(request_id, "completed")
     change(store, next_attempt=0)
@@ -555,10 +478,9 @@ def test_the_end_of_a_retry_is_told_when_it_has_ended_and_not_while_the_result_s
 ) -> None:
     request_id = known.add("completed", "run-1")
     callbacks.register(request_id, receiver.url(), after="run-1")
-    known.set(request_id, "completed", "run-2")
-    known.documents[request_id]["upkeep"] = {"what": "retry", "status": "processing"}
+    known.set(request_id, "completed", "run-2", upkeep=Upkeep("retry", "processing"))
     assert not callbacks.deliver_due()
-    known.documents[request_id]["upkeep"] = {"what": "retry", "status": "cancelled"}
+    known.set(request_id, "completed", "run-2", upkeep=Upkeep("retry", "cancelled"))
     assert callbacks.deliver_due() == {ACCEPTED: 1}
     assert [message.id for message in receiver.messages] == [f"msg_{request_id}_run-2"]
 
@@ -569,11 +491,11 @@ def test_a_retry_that_begins_while_the_first_end_is_being_told_is_not_lost(
     request_id = known.add("completed", "run-1")
     callbacks.register(request_id, receiver.url())
 
-    def retry() -> dict[str, Any] | None:
+    def retry() -> RequestStatus | None:
         callbacks.register(request_id, receiver.url(), after="run-1")
-        return known.status_of(request_id)
+        return known.find(request_id)
 
-    other = Callbacks(store, settings(), lambda _: retry())
+    other = Callbacks(store, settings(), lambda _: retry(), body_of)
     other.deliver_due()
     other.stop()
     known.set(request_id, "completed", "run-2")
@@ -624,14 +546,6 @@ def test_what_is_no_url_is_refused(callbacks: Callbacks, url: str) -> None:
     assert callbacks.pending() == 0
 
 
-@pytest.mark.parametrize(
-    ("request_id", "after"), [("../../x", None), ("b7a4bc5f-57f2-4f4e-9d0a-5a3cf8e6b1d2", "../x")]
-)
-def test_what_is_no_id_is_refused(callbacks: Callbacks, request_id: str, after: str | None) -> None:
-    with pytest.raises(ValueError, match="no ids"):
-        callbacks.register(request_id, "https://shop.example/", after=after)
-
-
 def test_a_callback_lies_in_the_storage_by_the_id_of_its_request(callbacks: Callbacks, store: Store) -> None:
     request_id = str(uuid.uuid4())
     callbacks.register(request_id, "HTTPS://Shop.example:443/hook")
@@ -647,7 +561,7 @@ def test_without_a_key_nothing_is_accepted_and_what_is_pending_stays(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     callbacks.register(known.add(), receiver.url())
-    without = Callbacks(store, Settings(), known.status_of)
+    without = Callbacks(store, Settings(), known.find, body_of)
     with pytest.raises(CallbacksOffError, match="IMAGI_WEBHOOK_SECRET"):
         without.register(known.add(), receiver.url())
     without.start()
@@ -682,7 +596,7 @@ def test_the_receiver_of_the_documentation_verifies_and_deduplicates(
             assert callbacks.deliver_due() == {ACCEPTED: 1}
         forger = settings(webhook_secret=SecretStr("whsec_" + base64.b64encode(bytes(32)).decode()))
         callbacks.stop()
-        forged = Callbacks(store, forger, known.status_of)
+        forged = Callbacks(store, forger, known.find, body_of)
         forged.register(request_id, url)
         assert forged.deliver_due() == {REFUSED: 1}
         forged.stop()
