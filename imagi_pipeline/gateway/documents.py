@@ -175,6 +175,11 @@ class Image(BaseModel):
     kept_source: bool | None = Field(
         description="Whether the source was small enough as it was.", examples=[False]
     )
+    encoder: str | None = Field(
+        description="What made the bytes: coefficients (a JPEG that never became pixels), jpegli, oxipng, "
+        "pillow, or kept (the bytes of the source). Null for images made before this was told.",
+        examples=["coefficients"],
+    )
     error: RequestError | None
     transient: bool | None = Field(
         description="Whether a later try may succeed by itself; null unless it failed.", examples=[None]

@@ -23,6 +23,9 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
+/* Raised when the arguments or the results of `rewrite` change: a build of another number is not used. */
+#define INTERFACE 2
+
 #define COMPONENTS 3
 #define STEPS (2 * COMPONENTS * DCTSIZE2)
 #define AC_LIMIT 1023 /* the largest that 8-bit baseline and progressive coding have a code for */
@@ -707,6 +710,9 @@ static int execute(PyObject *module) {
         return -1;
     }
     Py_DECREF(refused);
+    if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0) {
+        return -1;
+    }
     return PyModule_AddIntConstant(module, "LIBJPEG_TURBO", LIBJPEG_TURBO_VERSION_NUMBER);
 }
 

@@ -1,3 +1,4 @@
+INTERFACE: int
 LIBJPEG_TURBO: int
 
 class Refused(Exception):  # noqa: N818 - the file is not wrong, only not for us

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 """Raise it with every change that changes compressed bytes: images compressed before become stale."""
 
 
@@ -38,7 +38,7 @@ class CompressionSettings:
 
     @property
     def fingerprint(self) -> str:
-        """Short stable text of everything that changes the output bytes, such as `v3-balanced-q80-same`."""
+        """Short stable text of everything that changes the output bytes, such as `v4-balanced-q80-same`."""
         parts = [f"v{ALGORITHM_VERSION}", self.preset, f"q{self.effective_quality}", self.output_format]
         if self.longest_side is not None:
             parts.append(f"{self.longest_side}px")

@@ -14,16 +14,21 @@ from enum import IntEnum
 from imagi_pipeline.core.images.jpeg_quality import steps_of
 
 try:
-    from imagi_pipeline.core.images import _jpeg_coefficients as _native
+    from imagi_pipeline.core.images import _jpeg_coefficients as _installed
 except ImportError:  # there was no compiler or no libjpeg-turbo when the package was installed
-    _native = None  # type: ignore[assignment]
+    _installed = None  # type: ignore[assignment]
+
+_INTERFACE = 2
+"""What this module expects the extension to understand; `INTERFACE` in its source is the same number."""
+_native = _installed if getattr(_installed, "INTERFACE", None) == _INTERFACE else None
 
 HOW_TO_GET_IT = (
     "Install a C compiler and libjpeg-turbo with its headers (Debian: apt-get install gcc libc6-dev "
     "libjpeg62-turbo-dev; macOS: brew install jpeg-turbo), then install imagi_pipeline again."
 )
+_STATE = "is not installed" if _installed is None else "was built for another version of imagi_pipeline"
 WHAT_IS_LOST = (
-    "The extension for JPEG coefficients is not installed: "
+    f"The extension for JPEG coefficients {_STATE}: "
     "every JPEG is decoded, which costs more time and more bytes."
 )
 
@@ -63,7 +68,7 @@ class Rewritten:
 
 
 def is_available() -> bool:
-    """Whether the native extension is installed."""
+    """Whether the native extension is installed, in the version that fits."""
     return _native is not None
 
 

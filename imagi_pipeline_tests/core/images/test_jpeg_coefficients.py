@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import Any
 
@@ -40,6 +41,31 @@ needs_extension = pytest.mark.skipif(
     reason="the native extension is not installed: make install, with gcc and libjpeg62-turbo-dev",
 )
 pytestmark = needs_extension
+
+
+STALE_BUILD = """
+import sys, types
+name = "imagi_pipeline.core.images._jpeg_coefficients"
+sys.modules[name] = types.ModuleType(name)  # of a version that had no INTERFACE yet
+from imagi_pipeline.core.images.compress import compress
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+made = compress(sys.stdin.buffer.read(), CompressionSettings())
+print(made.encoder)
+from imagi_pipeline.core.images import jpeg_coefficients
+print(jpeg_coefficients.is_available(), jpeg_coefficients.WHAT_IS_LOST)
+"""
+
+
+def test_a_build_for_another_version_is_not_used_and_that_is_told() -> None:
+    source = saved(photo(), "JPEG", quality=97)
+
+    run = subprocess.run([sys.executable, "-c", STALE_BUILD], input=source, capture_output=True, check=True)
+
+    encoder, told = run.stdout.decode().splitlines()
+    assert encoder in {"jpegli", "pillow"}
+    assert told.startswith(
+        "False The extension for JPEG coefficients was built for another version of imagi_pipeline: "
+    )
 
 
 def lossless(source: bytes, huffman: Huffman = Huffman.COUNTED, **options: Any) -> bytes:
