@@ -1,6 +1,6 @@
 """What commands do on this machine, without a service: the job in this process, and a look at its storage.
 
-Dagster and pandas are imported inside the functions: they take seconds.
+Dagster is imported inside the functions: it takes seconds.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def image_urls(store: Store, keys: Iterable[str]) -> dict[str, str]:
     missing = set(keys) - urls.keys()
     for path in store.reference_tables() if missing else ():
         data = store.read(path)
-        for url in reports.distinct_urls(reports.from_csv(data)) if data else ():
+        for url in reports.distinct_urls(reports.Table(data)) if data else ():
             if (key := image_key(url)) in missing:
                 urls[key] = url
                 missing.remove(key)

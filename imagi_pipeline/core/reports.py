@@ -1,4 +1,4 @@
-"""The two tables between the assets, as data frames of text and numbers.
+"""The two tables between the assets, as CSV.
 
 references   one row per image reference or problem: row, column, position, url, code, message
 report       one row per distinct image: url, key, status, what it was and became, and why it failed;
@@ -7,13 +7,13 @@ report       one row per distinct image: url, key, status, what it was and becam
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-import pandas as pd
 
 from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.engine import ImageResult
@@ -38,28 +38,42 @@ RECORD_COLUMNS = [
 
 REPORT_COLUMNS = ["url", "key", "status", *RECORD_COLUMNS, "error_code", "transient", "error"]
 
-INTEGER_COLUMNS = ["source_bytes", "source_width", "source_height", "bytes", "width", "height"]
+_LONGEST_CELL = 2**31 - 1  # the largest limit that the csv module takes everywhere
 
 ReportRow = dict[str, Any]
 """One row of the report: text, numbers and booleans only, so that it can be sent as JSON."""
 
 
-def references_frame(found_in_csv: CsvFindings) -> pd.DataFrame:
+class Table:
+    """The rows of a table by name of column, every value as text.
+
+    They are read anew each time that they are gone through: a table may have a million of them.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        csv.field_size_limit(_LONGEST_CELL)
+        with io.TextIOWrapper(io.BytesIO(self._data), encoding="utf-8", newline="") as text:
+            rows = csv.reader(text)
+            header = next(rows, [])
+            for row in rows:
+                yield dict(zip(header, row, strict=True))
+
+
+def references_csv(found: CsvFindings) -> bytes:
     """What was found in a CSV: its references, then its problems, which have no URL."""
-    found: list[Sequence[object]] = [
-        (reference.row, reference.column, reference.position, reference.url, "", "")
-        for reference in found_in_csv.references
+    rows: list[Sequence[object]] = [
+        (each.row, each.column, each.position, each.url, "", "") for each in found.references
     ]
-    found += [
-        (problem.row, problem.column, problem.position, "", problem.code, problem.message)
-        for problem in found_in_csv.problems
-    ]
-    return pd.DataFrame(found, columns=REFERENCE_COLUMNS)
+    rows += [(each.row, each.column, each.position, "", each.code, each.message) for each in found.problems]
+    return _to_csv(REFERENCE_COLUMNS, rows)
 
 
-def distinct_urls(references: pd.DataFrame) -> list[str]:
+def distinct_urls(references: Table) -> list[str]:
     """The URLs of a reference table, each once, in the order of their first appearance."""
-    return [url for url in references["url"].unique() if url]
+    return list(dict.fromkeys(url for row in references if (url := row["url"])))
 
 
 def report_row(result: ImageResult) -> ReportRow:
@@ -81,25 +95,30 @@ def _copy_kept(record: ImageRecord) -> str:
     return f" The copy of {checked:%Y-%m-%d} is kept."
 
 
-def report_frame(rows: Iterable[ReportRow], order: Sequence[str]) -> pd.DataFrame:
+def report_csv(rows: Iterable[ReportRow], order: Sequence[str]) -> bytes:
     """A report, or a part of one; `order` are the distinct URLs of its rows."""
-    frame = pd.DataFrame(rows, columns=REPORT_COLUMNS).astype(dict.fromkeys(INTEGER_COLUMNS, "Int64"))
-    return frame.set_index("url").loc[list(order)].reset_index()
+    by_url = {row["url"]: row for row in rows}
+    ordered = (by_url[url] for url in order)
+    return _to_csv(REPORT_COLUMNS, ([row.get(name) for name in REPORT_COLUMNS] for row in ordered))
 
 
-def outcomes(report: pd.DataFrame, public_url: str) -> tuple[dict[str, str], dict[str, str]]:
+def outcomes(report: Table, public_url: str) -> tuple[dict[str, str], dict[str, str]]:
     """By source URL: the public URLs of the compressed images, and why images failed."""
-    failed = report["status"] == "failed"
-    good = report[report["file"] != ""]
-    urls = [image_url(public_url, key, file) for key, file in zip(good["key"], good["file"], strict=True)]
-    return dict(zip(good["url"], urls, strict=True)), dict(
-        zip(report[failed]["url"], report[failed]["error"], strict=True)
-    )
+    urls, errors = {}, {}
+    for row in report:
+        if row["file"]:
+            urls[row["url"]] = image_url(public_url, row["key"], row["file"])
+        if row["status"] == "failed":
+            errors[row["url"]] = row["error"]
+    return urls, errors
 
 
-def to_csv(frame: pd.DataFrame) -> bytes:
-    """A table as UTF-8 CSV."""
-    return frame.to_csv(index=False).encode()
+def _to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 def join_csv(parts: Sequence[str]) -> bytes:
@@ -108,32 +127,25 @@ def join_csv(parts: Sequence[str]) -> bytes:
     return "".join([header, *(part.removeprefix(header) for part in parts)]).encode()
 
 
-def from_csv(data: bytes, columns: list[str] | None = None) -> pd.DataFrame:
-    """The inverse of `to_csv`, every value as text; only some columns take a fraction of the time."""
-    return pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, usecols=columns)
-
-
 def failed_keys(data: bytes) -> list[str]:
     """The keys of the images that failed, from a report as CSV."""
     if not _may_have_failures(data):
         return []
-    report = from_csv(data, ["key", "status"])
-    return list(report[report["status"] == "failed"]["key"])
+    return [row["key"] for row in Table(data) if row["status"] == "failed"]
 
 
 def has_failures(data: bytes, *, transient: bool = False) -> bool:
     """Whether images failed in a report as CSV; with `transient`, for a reason that may pass."""
     if not _may_have_failures(data):
         return False
-    report = from_csv(data, ["status", "transient"])
-    failed = report["status"] == "failed"
-    return bool((failed & (report["transient"] == "True") if transient else failed).any())
+    return any(
+        row["status"] == "failed" and (not transient or row["transient"] == "True") for row in Table(data)
+    )
 
 
 def keys_with_copy(data: bytes) -> list[str]:
     """The keys of the images that have a compressed copy, from a report as CSV."""
-    report = from_csv(data, ["key", "file"])
-    return list(report[report["file"] != ""]["key"])
+    return [row["key"] for row in Table(data) if row["file"]]
 
 
 def _may_have_failures(data: bytes) -> bool:
@@ -157,15 +169,19 @@ class ReportSummary:
         return 1 - self.bytes_after / self.bytes_before if self.bytes_before else 0.0
 
 
-def summarize(report: pd.DataFrame) -> ReportSummary:
-    """Count a report, whether just made or read back."""
-    status = report["status"].value_counts()
-    sizes = report[["source_bytes", "bytes"]].apply(pd.to_numeric).sum()
+def summarize(report: Table) -> ReportSummary:
+    """Count a report."""
+    status: Counter[str] = Counter()
+    before = after = 0
+    for row in report:
+        status[row["status"]] += 1
+        before += int(row["source_bytes"] or 0)
+        after += int(row["bytes"] or 0)
     return ReportSummary(
-        images=len(report),
-        compressed=int(status.get("ok", 0)),
-        reused=int(status.get("reused", 0)),
-        failed=int(status.get("failed", 0)),
-        bytes_before=int(sizes["source_bytes"]),
-        bytes_after=int(sizes["bytes"]),
+        status.total(),
+        status["ok"],
+        status["reused"],
+        status["failed"],
+        bytes_before=before,
+        bytes_after=after,
     )

@@ -66,11 +66,9 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
         manifest = read_manifest(store, request_id)
         tag_request(context, request_id, manifest)
         found = find_in_upload(store, request_id, manifest, imagi.settings().csv_limits)
-        references = reports.references_frame(found)
-        store.write(store.references(request_id), reports.to_csv(references))
-        images = len(reports.distinct_urls(references))
-        tag_found(context, found, images, imagi.settings().compression.fingerprint)
-        return dg.MaterializeResult(metadata=metadata.of_upload(manifest, found, references))
+        store.write(store.references(request_id), reports.references_csv(found))
+        tag_found(context, found, imagi.settings().compression.fingerprint)
+        return dg.MaterializeResult(metadata=metadata.of_upload(manifest, found))
 
 
 def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
@@ -205,12 +203,13 @@ def _write_report(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Ou
     chunks = _chunks(context, imagi)
     data = reports.join_csv([chunk["report"] for chunk in chunks])
     store.write(store.report(request_id), data)
-    report = reports.from_csv(data)
-    tag_end(context, reports.summarize(report))
-    report_check(context, every_image_compressed, lambda: images_compressed(report))
+    report = reports.Table(data)
+    summary = reports.summarize(report)
+    tag_end(context, summary)
+    report_check(context, every_image_compressed, lambda: images_compressed(summary))
     _remove_work(context, store, request_id)
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
-    return dg.Output(None, "compression_report", metadata=metadata.of_report(report, pairs))
+    return dg.Output(None, "compression_report", metadata=metadata.of_report(report, summary, pairs))
 
 
 def _write_enriched_csv(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Output[None]:
@@ -223,7 +222,9 @@ def _write_enriched_csv(context: dg.OpExecutionContext, imagi: ImagiResource) ->
     store.write_pieces(path, enriched_pieces(table, outputs, errors))
     report_check(context, has_the_rows_of_the_upload, lambda: rows_of_the_upload(table, store, path))
     with store.open(path) as file:
-        shown = metadata.of_result(str(path), table, file.read(metadata.PREVIEW_BYTES), report)
+        shown = metadata.of_result(
+            str(path), table, file.read(metadata.PREVIEW_BYTES), reports.summarize(report)
+        )
     return dg.Output(None, "enriched_csv", metadata=shown)
 
 
@@ -269,8 +270,7 @@ class _Chunk:
             rows.append(reports.report_row(result))
             if result.thumbnails:
                 pairs.append(metadata.thumbnail_pair(result))
-        report = reports.report_frame(rows, self._urls)
-        return {"report": reports.to_csv(report).decode(), "thumbnails": pairs}
+        return {"report": reports.report_csv(rows, self._urls).decode(), "thumbnails": pairs}
 
 
 def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
@@ -280,8 +280,7 @@ def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
     report = store.read(store.report(context.partition_key))
     if report is None:
         return frozenset()
-    earlier = reports.from_csv(report)
-    return frozenset(earlier[earlier["status"] != "failed"]["url"])
+    return frozenset(row["url"] for row in reports.Table(report) if row["status"] != "failed")
 
 
 def _compress(

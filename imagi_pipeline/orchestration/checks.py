@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from itertools import zip_longest
 
 import dagster as dg
-import pandas as pd
 from upath import UPath
 
 from imagi_pipeline.core import reports
@@ -40,7 +39,8 @@ def every_image_compressed(
     context: dg.AssetCheckExecutionContext, imagi: ImagiResource
 ) -> dg.AssetCheckResult:
     """No image of the request failed; a warning, since the others are there all the same."""
-    return images_compressed(read_report(imagi.store(), _request_id(context, COMPRESSION_REPORT)))
+    report = read_report(imagi.store(), _request_id(context, COMPRESSION_REPORT))
+    return images_compressed(reports.summarize(report))
 
 
 @dg.asset_check(asset=UPLOADED_CSV)
@@ -83,13 +83,13 @@ def _compared(before: CsvTable, after: Iterable[list[str]]) -> dg.AssetCheckResu
     )
 
 
-def images_compressed(report: pd.DataFrame) -> dg.AssetCheckResult:
+def images_compressed(summary: reports.ReportSummary) -> dg.AssetCheckResult:
     """Whether all images of a report are there."""
-    failed = reports.summarize(report).failed
+    failed, images = summary.failed, summary.images
     return _result(
         passed=not failed,
-        description=f"{failed} of {len(report)} images failed." if failed else None,
-        metadata={"failed": failed, "images": len(report)},
+        description=f"{failed} of {images} images failed." if failed else None,
+        metadata={"failed": failed, "images": images},
     )
 
 

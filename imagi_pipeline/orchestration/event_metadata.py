@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import codecs
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
 from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.printable import printable
-from imagi_pipeline.core.reports import summarize
+from imagi_pipeline.core.reports import ReportSummary, Table
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.records import ImageRecord
@@ -30,9 +32,8 @@ LONGEST_PREVIEW = 500  # characters of a line
 Metadata = dict[str, Any]
 
 
-def of_upload(manifest: RequestManifest, found: CsvFindings, references: pd.DataFrame) -> Metadata:
+def of_upload(manifest: RequestManifest, found: CsvFindings) -> Metadata:
     """Of uploaded_csv: what was found in the file."""
-    problems = references[references["code"] != ""]
     return {
         "file": manifest.name,
         "encoding": found.encoding,
@@ -41,10 +42,14 @@ def of_upload(manifest: RequestManifest, found: CsvFindings, references: pd.Data
         "dagster/row_count": found.data_row_count,
         "references": found.reference_count,
         "images": found.image_count,
-        "problems": len(problems),
+        "problems": found.problem_count,
         **_warnings(found),
-        **_table("preview", references.head(PREVIEW_ROWS)),
-        **_table("problem_list", problems[["row", "column", "position", "code", "message"]]),
+        **_table(
+            "preview", ["row", "column", "position", "url"], map(asdict, found.references), PREVIEW_ROWS
+        ),
+        **_table(
+            "problem_list", ["row", "column", "position", "code", "message"], map(asdict, found.problems)
+        ),
     }
 
 
@@ -54,9 +59,9 @@ def _warnings(found: CsvFindings) -> Metadata:
     return {"warnings": dg.MetadataValue.json(messages)} if messages else {}
 
 
-def of_report(report: pd.DataFrame, pairs: list[dict[str, Any]]) -> Metadata:
+def of_report(report: Table, summary: ReportSummary, pairs: list[dict[str, Any]]) -> Metadata:
     """Of compression_report: what was saved, what failed, and some images before and after."""
-    summary = summarize(report)
+    failures = (row for row in report if row["status"] == "failed")
     shown: Metadata = {
         "images": summary.images,
         "compressed": summary.compressed,
@@ -65,19 +70,16 @@ def of_report(report: pd.DataFrame, pairs: list[dict[str, Any]]) -> Metadata:
         "bytes_before": summary.bytes_before,
         "bytes_after": summary.bytes_after,
         "savings_percent": round(100 * summary.savings, 2),
-        **_table(
-            "preview", report[["key", "status", "source_bytes", "bytes", "error_code"]].head(PREVIEW_ROWS)
-        ),
-        **_table("failures", report[report["status"] == "failed"][["url", "error_code", "error"]]),
+        **_table("preview", ["key", "status", "source_bytes", "bytes", "error_code"], report, PREVIEW_ROWS),
+        **_table("failures", ["url", "error_code", "error"], failures),
     }
     if pairs:
         shown["contact_sheet"] = dg.MetadataValue.md(_contact_sheet(pairs))
     return shown
 
 
-def of_result(path: str, table: CsvTable, beginning: bytes, report: pd.DataFrame) -> Metadata:
+def of_result(path: str, table: CsvTable, beginning: bytes, summary: ReportSummary) -> Metadata:
     """Of enriched_csv: where it is and how it begins, of which `beginning` has the first bytes."""
-    summary = summarize(report)
     mark = beginning.startswith(codecs.BOM_UTF8)
     text = beginning.decode("utf-8-sig" if mark else table.dialect.encoding.name, "replace")
     lines = text.removeprefix("\ufeff").splitlines()[: PREVIEW_ROWS + 1]
@@ -146,10 +148,9 @@ def _verbatim(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def _table(name: str, frame: pd.DataFrame) -> Metadata:
+def _table(
+    name: str, columns: list[str], rows: Iterable[Mapping[str, object]], most: int = MOST_ROWS
+) -> Metadata:
     """The first rows as a table of the UI; nothing when there are none."""
-    if frame.empty:
-        return {}
-    rows = frame.head(MOST_ROWS).astype(object).fillna("").astype(str).itertuples(index=False)
-    records = [dg.TableRecord(dict(zip(frame.columns, row, strict=True))) for row in rows]
-    return {name: dg.MetadataValue.table(records)}
+    records = [dg.TableRecord({column: str(row[column]) for column in columns}) for row in islice(rows, most)]
+    return {name: dg.MetadataValue.table(records)} if records else {}

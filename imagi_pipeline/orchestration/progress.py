@@ -83,10 +83,10 @@ def _created(context: Context, request_id: str) -> float:
     return float(runs[0].dagster_run.tags.get(CREATED_TAG) or runs[0].create_timestamp.timestamp())
 
 
-def tag_found(context: Context, found: CsvFindings, images: int, settings: str) -> None:
+def tag_found(context: Context, found: CsvFindings, settings: str) -> None:
     """What is in the CSV, and the start of the count of its images."""
     counts: dict[str, str | int] = {ROWS_TAG: found.data_row_count, PROBLEMS_TAG: found.problem_count}
-    _tag(context, counts | _start(images, settings))
+    _tag(context, counts | _start(found.image_count, settings))
 
 
 def tag_start(context: Context, images: int, settings: str) -> None:

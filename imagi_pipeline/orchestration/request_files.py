@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dagster as dg
-import pandas as pd
 
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.limits import CsvLimits
@@ -63,12 +62,12 @@ def read_urls(store: Store, request_id: str) -> list[str]:
     data = store.read(store.references(request_id))
     if data is None:
         raise dg.Failure("There is no uploaded_csv of this request yet. Materialize it first.")
-    return reports.distinct_urls(reports.from_csv(data))
+    return reports.distinct_urls(reports.Table(data))
 
 
-def read_report(store: Store, request_id: str) -> pd.DataFrame:
+def read_report(store: Store, request_id: str) -> reports.Table:
     """The report of a request."""
     data = store.read(store.report(request_id))
     if data is None:
         raise dg.Failure("There is no compression_report of this request yet. Materialize it first.")
-    return reports.from_csv(data)
+    return reports.Table(data)

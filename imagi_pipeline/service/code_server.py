@@ -1,6 +1,6 @@
 """Dagster's code server, but with runs that are forked, by Python's fork server, from `fork_server.py`.
 
-Dagster starts a fresh interpreter for each run. To import Dagster, pandas and the definitions anew costs
+Dagster starts a fresh interpreter for each run. To import Dagster and the definitions anew costs
 3.5 s of a core, more than all the rest of a small request.
 
 Relied on, of Dagster's internals (1.13.27), and found out by `test_serve.py` when it changes:

@@ -13,7 +13,7 @@ from imagi_pipeline_tests.limits import engine_limits
 
 def add_request(store: Store, request_id: str, urls: list[str]) -> None:
     table = read_csv(("Images\n" + "\n".join(urls) + "\n").encode())
-    store.write(store.references(request_id), reports.to_csv(reports.references_frame(table)))
+    store.write(store.references(request_id), reports.references_csv(table))
 
 
 def test_an_image_is_found_by_its_record(image_host: ImageHost, store: Store) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.reading import read_csv
+from imagi_pipeline.core.csv.table import CsvFindings, ImageReference
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.storage.keys import image_key
@@ -23,20 +25,33 @@ def failed(url: str) -> ImageResult:
 
 def test_references_and_problems_survive_as_text() -> None:
     table = read_csv(f'Images\n"{A},{B}"\nimg/x.jpg\n'.encode())
-    frame = reports.from_csv(reports.to_csv(reports.references_frame(table)))
-    assert list(frame["row"]) == ["2", "2", "3"]
-    assert list(frame["code"]) == ["", "", "relative_url"]
-    assert reports.distinct_urls(frame) == [A, B]
+    references = reports.Table(reports.references_csv(table))
+    assert [row["row"] for row in references] == ["2", "2", "3"]
+    assert [row["code"] for row in references] == ["", "", "relative_url"]
+    assert reports.distinct_urls(references) == [A, B]
+
+
+def test_a_url_may_be_longer_than_the_csv_module_takes_by_itself() -> None:
+    csv.field_size_limit(131_072)  # its own limit
+    long = A + "?" + "x" * 200_000
+    found = CsvFindings(
+        encoding="utf-8",
+        delimiter=",",
+        has_header=True,
+        header=["Images"],
+        references=[ImageReference(2, "Images", 1, long)],
+    )
+    assert reports.distinct_urls(reports.Table(reports.references_csv(found))) == [long]
 
 
 def test_distinct_urls_keep_the_order_of_their_first_appearance() -> None:
     table = read_csv(f"Images\n{B}\n{A}\n{B}\n".encode())
-    assert reports.distinct_urls(reports.references_frame(table)) == [B, A]
+    assert reports.distinct_urls(reports.Table(reports.references_csv(table))) == [B, A]
 
 
 def test_a_report_has_whole_numbers_in_the_order_of_the_request() -> None:
     rows = [reports.report_row(result) for result in (failed(C), ok(B), ok(A))]
-    text = reports.to_csv(reports.report_frame(rows, [A, B, C])).decode()
+    text = reports.report_csv(rows, [A, B, C]).decode()
     lines = text.splitlines()
     assert [line.partition(",")[0] for line in lines[1:]] == [A, B, C]
     assert ",1000,4,3,JPEG,400,4,3,False," in lines[1]
@@ -45,23 +60,23 @@ def test_a_report_has_whole_numbers_in_the_order_of_the_request() -> None:
 
 def test_parts_join_to_one_report_that_adds_up() -> None:
     parts = [
-        reports.to_csv(reports.report_frame([reports.report_row(result)], [result.url])).decode()
+        reports.report_csv([reports.report_row(result)], [result.url]).decode()
         for result in (ok(A, 1000, 400), replace(ok(B, 500, 500), status="reused"), failed(C))
     ]
-    report = reports.from_csv(reports.join_csv(parts))
+    report = reports.Table(reports.join_csv(parts))
     summary = reports.summarize(report)
     assert (summary.images, summary.compressed, summary.reused, summary.failed) == (3, 1, 1, 1)
     assert (summary.bytes_before, summary.bytes_after, summary.savings) == (1500, 900, 0.4)
 
 
 def test_a_report_without_a_single_success_saves_nothing() -> None:
-    report = reports.report_frame([reports.report_row(failed(A))], [A])
-    assert reports.summarize(reports.from_csv(reports.to_csv(report))).savings == 0.0
+    report = reports.report_csv([reports.report_row(failed(A))], [A])
+    assert reports.summarize(reports.Table(report)).savings == 0.0
 
 
 def test_a_failed_image_with_an_earlier_copy_has_both_its_url_and_the_reason() -> None:
     result = replace(failed(A), record=image_record(A, source_bytes=1000, size=400))
-    report = reports.from_csv(reports.to_csv(reports.report_frame([reports.report_row(result)], [A])))
+    report = reports.Table(reports.report_csv([reports.report_row(result)], [A]))
     outputs, errors = reports.outcomes(report, "https://cdn.example/media")
     assert outputs[A].endswith(f"/{image_key(A)}.jpg")
     assert errors[A].endswith("Correct the URL: the image is not there. The copy of 1970-01-01 is kept.")
@@ -71,7 +86,7 @@ def test_a_failed_image_with_an_earlier_copy_has_both_its_url_and_the_reason() -
 
 def test_outcomes_are_public_urls_and_one_line_reasons() -> None:
     rows = [reports.report_row(result) for result in (ok(A), failed(B))]
-    report = reports.from_csv(reports.to_csv(reports.report_frame(rows, [A, B])))
+    report = reports.Table(reports.report_csv(rows, [A, B]))
     outputs, errors = reports.outcomes(report, "https://cdn.example/media")
     key = image_key(A)
     assert outputs == {A: f"https://cdn.example/media/{key[-16:-14]}/{key}.jpg"}

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import replace
 
 from imagi_pipeline.core import reports
@@ -15,8 +13,8 @@ URL = "https://shop.example/a.jpg"
 
 def test_the_document_of_an_image_tells_all_that_the_report_tells_of_it() -> None:
     record = replace(image_record(URL), encoder="coefficients")
-    report = reports.report_frame([reports.report_row(ImageResult(URL, image_key(URL), "ok", record))], [URL])
-    (row,) = csv.DictReader(io.StringIO(reports.to_csv(report).decode()))
+    result = ImageResult(URL, image_key(URL), "ok", record)
+    (row,) = reports.Table(reports.report_csv([reports.report_row(result)], [URL]))
 
     document = image_document(row, "https://cdn.example").model_dump()
 

@@ -134,7 +134,7 @@ def test_the_report_is_in_the_order_of_the_csv(installation: Installation, image
     urls = image_host.add(*(f"{number}.jpg" for number in range(9)))
     done = installation.process(csv_of(urls))
     data = installation.store.report(done.request_id).read_bytes()
-    assert list(reports.from_csv(data)["url"]) == urls
+    assert [row["url"] for row in reports.Table(data)] == urls
 
 
 def test_the_checks_say_what_is_wrong(installation: Installation, image_host: ImageHost) -> None:

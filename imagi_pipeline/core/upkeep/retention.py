@@ -156,7 +156,7 @@ def _urls_of(store: Store, request_id: str) -> list[str] | None:
     """The URLs of a request; None while its upload is not whole."""
     references = store.read(store.references(request_id))
     if references is not None:
-        return reports.distinct_urls(reports.from_csv(references))
+        return reports.distinct_urls(reports.Table(references))
     try:
         manifest = store.read_manifest(request_id)
     except ValueError:  # no run can read it either

@@ -30,8 +30,8 @@ def report(store: Store, request_id: str, **outcomes: ErrorCode | None) -> None:
     """Write the report of a request on the images a, b, c, by what failed."""
     results = [_result(f"https://shop.example/{name}.jpg", kind) for name, kind in outcomes.items()]
     rows = [reports.report_row(result) for result in results]
-    frame = reports.report_frame(rows, [result.url for result in results])
-    store.write(store.report(request_id), reports.to_csv(frame))
+    data = reports.report_csv(rows, [result.url for result in results])
+    store.write(store.report(request_id), data)
 
 
 def _result(url: str, kind: ErrorCode | None) -> ImageResult:
