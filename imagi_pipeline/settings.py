@@ -231,6 +231,16 @@ class Settings(BaseSettings):
         "30 2 * * *", description="When `purge_schedule` looks for what is past its retention."
     )
 
+    @field_validator("storage")
+    @classmethod
+    def _without_login(cls, value: str) -> str:
+        # It is shown in results, metadata and errors.
+        if "://" in value and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "write no login into the URL; for S3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return value
+
     @field_validator("time_zone")
     @classmethod
     def _known_time_zone(cls, value: str) -> str:

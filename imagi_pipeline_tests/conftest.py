@@ -11,6 +11,7 @@ import pytest
 
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import ENV_PREFIX
+from imagi_pipeline_tests.buckets import S3Server, s3_server, use_bucket
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.running_service import WEBHOOK_SECRET, Service, running_service
 from imagi_pipeline_tests.storages import EMBEDDED, POSTGRES, PostgresServer, furnish, postgres_server
@@ -68,3 +69,15 @@ def storage(request: pytest.FixtureRequest) -> str:
     url = request.getfixturevalue("postgres").new_database() if kind == POSTGRES else None
     furnish(Path(os.environ["DAGSTER_HOME"]), kind, url)
     return kind
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty bucket, which is the storage of the environment too."""
+    return Store(use_bucket(s3, monkeypatch))

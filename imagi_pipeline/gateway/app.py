@@ -25,7 +25,7 @@ from imagi_pipeline.gateway.callback_attempts import Outcome
 from imagi_pipeline.gateway.callbacks import Callbacks
 from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline.gateway.documents import status_document
-from imagi_pipeline.gateway.media import MEDIA, CompressedImages
+from imagi_pipeline.gateway.media import MEDIA, CompressedImages, ImagesOfABucket
 from imagi_pipeline.gateway.metrics import CountRequests, Metrics
 from imagi_pipeline.gateway.middleware import Guard
 from imagi_pipeline.gateway.problems import add_handlers
@@ -78,9 +78,13 @@ def build_app(settings: Settings) -> FastAPI:
     app.include_router(router)
     app.include_router(service)
     _add_page(app)
-    if gateway.store.is_local:  # a bucket serves its images itself (IMAGI_PUBLIC_URL)
+    images_from = [settings.public_url]
+    if gateway.store.is_local:
         app.mount(MEDIA, CompressedImages(directory=str(gateway.store.compressed), check_dir=False))
-    app.add_middleware(Guard, settings=settings)
+    else:
+        app.mount(MEDIA, ImagesOfABucket(gateway.store))
+        images_from += filter(None, [gateway.store.signed_url(gateway.store.compressed / "any", 1)])
+    app.add_middleware(Guard, settings=settings, images_from=images_from)
     app.add_middleware(CountRequests, metrics=gateway.metrics)
     return app
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from os import PathLike, stat_result
 
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from imagi_pipeline.core.images.signatures import file_type
-from imagi_pipeline.core.storage.store import is_compressed_image
+from imagi_pipeline.core.storage.bucket_files import IMAGES_MAY_BE_KEPT
+from imagi_pipeline.core.storage.store import Store, is_compressed_image
 
 MEDIA = "/media"
-CACHE_SECONDS = 24 * 3600
-"""An image may change behind its URL, with its source or the settings: caches must ask again."""
+_IMAGE = re.compile(r"[0-9a-f]{2}/[a-z0-9._-]+")
+SECONDS_SIGNED = 6 * 3600
+"""For which a redirect to the bucket can be followed."""
 
 
 class CompressedImages(StaticFiles):
@@ -34,9 +37,30 @@ class CompressedImages(StaticFiles):
     ) -> Response:
         """Add what caches need to know, and that any page may show the image."""
         response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers["Cache-Control"] = f"public, max-age={CACHE_SECONDS}"
+        response.headers["Cache-Control"] = IMAGES_MAY_BE_KEPT
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         return response
+
+
+class ImagesOfABucket:
+    """Sends browsers on to the bucket, by a URL that is signed for some hours: the bucket may be private."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a redirect, whether the image is there or not: only the bucket is asked for it."""
+        path = str(scope["path"]).removeprefix(scope.get("root_path", "")).strip("/")
+        is_image = _IMAGE.fullmatch(path) and is_compressed_image(path)
+        url = self._store.signed_url(self._store.compressed / path, SECONDS_SIGNED) if is_image else None
+        if url is None:
+            raise HTTPException(404)
+        # Kept for half the time, so that nobody has a URL that is just running out.
+        headers = {
+            "Cache-Control": f"private, max-age={SECONDS_SIGNED // 2}",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        }
+        await RedirectResponse(url, headers=headers)(scope, receive, send)
 
 
 def browser_type(data: bytes) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,10 +19,10 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Guard:
     """Refuses what a foreign web site makes a browser send, and adds the security headers."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, images_from: Iterable[str]) -> None:
         self._app = app
         self._settings = settings
-        self._headers = security_headers(settings.public_url)
+        self._headers = security_headers(images_from)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -54,10 +55,9 @@ class Guard:
             raise ApiError(403, "cross_site", "Another web site's page must not call this.")
 
 
-def security_headers(public_url: str) -> dict[str, str]:
-    """The headers of every answer; the page may show images from `public_url` and load nothing else."""
-    parts = urlsplit(public_url)
-    images = f"{parts.scheme}://{parts.netloc}"
+def security_headers(images_from: Iterable[str]) -> dict[str, str]:
+    """The headers of every answer; the page may show images from the sites of these URLs, no more."""
+    images = " ".join(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, images_from))
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; "
         f"img-src 'self' blob: data: {images}; connect-src 'self'; "

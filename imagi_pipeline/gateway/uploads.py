@@ -234,18 +234,15 @@ class Intake:
         """The request id that belongs to a key; it is kept before the request is published."""
         path = self._store.idempotency_keys / f"{_digest(repr((owner, key)).encode())}.json"
         content = _digest(repr(options).encode() + data)
-        known = json.loads(self._store.read(path) or "null")
-        if known and time.time() - known["created"] < SECONDS_OF_A_DAY:
-            if known["content"] != content:
-                message = (
-                    "This Idempotency-Key came with another file or other options before. Use a new one."
-                )
-                raise ApiError(422, "idempotency_key_reused", message, column="Idempotency-Key")
-            return str(known["request_id"])
         request_id = str(uuid.uuid4())
         record = {"request_id": request_id, "content": content, "created": time.time()}
-        self._store.write(path, json.dumps(record).encode())
-        return request_id
+        if self._store.create(path, json.dumps(record).encode()):
+            return request_id
+        known = json.loads(self._store.read(path) or json.dumps(record))  # it was removed just now: too old
+        if known["content"] != content:
+            message = "This Idempotency-Key came with another file or other options before. Use a new one."
+            raise ApiError(422, "idempotency_key_reused", message, column="Idempotency-Key")
+        return str(known["request_id"])
 
 
 def remove_old_keys(store: Store) -> None:

@@ -312,8 +312,8 @@ def _compress(
 
 def _remove_work(context: Context, store: Store, request_id: str) -> None:
     """Remove what passed between the steps of this run, and of earlier runs of the request that died."""
-    for folder in list(store.work(request_id).iterdir()) if store.work(request_id).exists() else ():
-        run = None if folder.name == context.run.run_id else context.instance.get_run_by_id(folder.name)
+    for run_id in store.names(store.work(request_id)):
+        run = None if run_id == context.run.run_id else context.instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
-            store.remove_folder(folder)
+            store.remove_folder(store.work(request_id) / run_id)
     remove_if_empty(store.work(request_id))

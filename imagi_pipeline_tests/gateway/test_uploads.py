@@ -105,14 +105,12 @@ def test_an_idempotency_key_is_forgotten_after_a_day(limited: str, store: Store)
     first = upload()
     assert upload() == first
     (record,) = store.idempotency_keys.iterdir()
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"created": 0.0}))
-    assert upload() != first
     remove_old_keys(store)
-    assert len(list(store.idempotency_keys.iterdir())) == 1
+    assert upload() == first
     yesterday = {"created": time.time() - SECONDS_OF_A_DAY - 1}
     record.write_text(json.dumps(json.loads(record.read_text()) | yesterday))
     remove_old_keys(store)
-    assert not list(store.idempotency_keys.iterdir())
+    assert upload() != first
 
 
 def test_a_key_whose_gateway_died_before_the_request_was_there_is_taken_up_again(

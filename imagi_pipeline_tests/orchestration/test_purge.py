@@ -681,3 +681,21 @@ def test_the_schedule_launches_one_purge_at_a_time(
     result = tick(installation)
     assert isinstance(result, dg.SkipReason)
     assert "still at work" in str(result.skip_message)
+
+
+def test_a_purge_empties_a_bucket_of_what_is_expired(
+    bucket: Store, storage: str, image_host: ImageHost
+) -> None:
+    with open_instance() as instance:
+        installation = Installation(instance, bucket)
+        shared, own, other = image_host.add("shared.jpg", "own.jpg", "other.jpg")
+        hand_in(installation, [shared, own], days_ago=RETENTION + 1)
+        kept = hand_in(installation, [shared, other])
+        purge_it(installation)
+
+    left = [file.path for file in bucket.files(bucket.root)]
+    images = [image_key(url) for url in (shared, other)]
+    assert sorted(path for path in left if "/compressed/" in path) == sorted(
+        f"{bucket.image_folder(key).path}/{key}{suffix}" for key in images for suffix in (".jpg", ".json")
+    )
+    assert all(kept in path for path in left if "/compressed/" not in path)

@@ -11,10 +11,11 @@ TEMPORARY = ".tmp"
 """How the names of files end that are being written; they begin with a dot."""
 
 
-def write_whole(path: str, pieces: Iterable[bytes]) -> None:
+def write_whole(path: str, pieces: Iterable[bytes], *, only_new: bool = False) -> None:
     """Write a file, and its folder if need be, so that it is there whole or not at all.
 
-    Its pieces are written one after the other: they need not fit into memory together.
+    Its pieces are written one after the other: they need not fit into memory together. Raises FileExistsError
+    if `only_new` and there is one, also one that is written just now.
     """
     folder = os.path.dirname(path)  # noqa: PTH120 - a path object takes as long as the system call
     temporary = f"{folder}/.{uuid.uuid4().hex}{TEMPORARY}"
@@ -25,7 +26,11 @@ def write_whole(path: str, pieces: Iterable[bytes]) -> None:
                 _write(handle, piece)
         finally:
             os.close(handle)
-        os.replace(temporary, path)  # noqa: PTH105
+        if only_new:
+            os.link(temporary, path)  # unlike a rename, it replaces nothing
+            os.unlink(temporary)  # noqa: PTH108
+        else:
+            os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)  # noqa: PTH108

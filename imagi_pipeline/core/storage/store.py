@@ -31,6 +31,7 @@ from typing import IO, Any, cast
 from upath import UPath
 
 from imagi_pipeline.core.errors import ErrorCode, StorageError
+from imagi_pipeline.core.storage import bucket_files
 from imagi_pipeline.core.storage.keys import folder_of, is_request_id
 from imagi_pipeline.core.storage.local_files import TEMPORARY, read_whole, write_whole
 from imagi_pipeline.core.storage.manifests import MANIFEST, RequestManifest
@@ -89,11 +90,10 @@ class Store:
         try:
             path = UPath(root)
             self.is_local = _is_local(path)
-            listings = getattr(path.fs, "dircache", None)  # a package that is missing is found out here
+            if not self.is_local:
+                path = bucket_files.open_bucket(str(root))
         except (ImportError, ValueError) as error:
             raise StorageError(ErrorCode.STORAGE_FAILURE, f"Cannot use {root}: {error}.") from error
-        if listings is not None:  # what other processes put into a bucket must be seen
-            listings.use_listings_cache = False
         self.root: UPath = UPath(Path(path.path).expanduser().absolute()) if self.is_local else path
         self._compressed = str(self.compressed)
 
@@ -160,25 +160,39 @@ class Store:
             if self.is_local:
                 write_whole(str(path), [data])
             else:
-                UPath(path).write_bytes(data)
+                bucket_files.put(UPath(path), data)
+
+    def create(self, path: UPath, data: bytes) -> bool:
+        """Write a file whole unless there is one; False if there is. Of several that race, one writes."""
+        with storage_errors("write", path):
+            try:
+                if self.is_local:
+                    write_whole(str(path), [data], only_new=True)
+                else:
+                    bucket_files.put(path, data, only_new=True)
+            except FileExistsError:
+                return False
+        return True
 
     def write_pieces(self, path: UPath, pieces: Iterable[bytes]) -> None:
         """Write a file whole or not at all, of pieces that need not fit into memory together."""
-        with storage_errors("write", path):
-            if self.is_local:
+        if self.is_local:
+            with storage_errors("write", path):
                 write_whole(path.path, pieces)
-                return
-            # What is written to a bucket piece by piece stays there, cut off, when a piece fails.
-            with tempfile.NamedTemporaryFile() as file:
+            return
+        # What is written to a bucket piece by piece stays there, cut off, when a piece fails.
+        with tempfile.NamedTemporaryFile() as file:
+            with storage_errors("write", file.name):
                 file.writelines(pieces)
                 file.flush()
-                path.fs.put_file(file.name, path.path)
+            with storage_errors("write", path):
+                bucket_files.put_file(path, file.name)
 
     def read(self, path: UPath | str) -> bytes | None:
         """The bytes of a file, or None when there is none."""
         with storage_errors("read", path):
             try:
-                return read_whole(str(path)) if self.is_local else UPath(path).read_bytes()
+                return read_whole(str(path)) if self.is_local else bucket_files.get(UPath(path))
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
@@ -191,6 +205,13 @@ class Store:
         """Remove a folder with all that is in it, if it is there."""
         with storage_errors("remove", folder), contextlib.suppress(FileNotFoundError):
             folder.fs.rm(folder.path, recursive=True)
+
+    def signed_url(self, path: UPath, seconds: int) -> str | None:
+        """A URL that lets its bearer read a file for some seconds; None where there is no such thing."""
+        if self.is_local:
+            return None
+        with storage_errors("sign a URL of", path):
+            return bucket_files.signed_url(path, seconds)
 
     def names(self, folder: UPath) -> list[str]:
         """The names of what is in a folder; nothing when there is no such folder."""
@@ -208,12 +229,12 @@ class Store:
         return [StoredFile(path, int(info["size"] or 0), _changed_at(info)) for path, info in found.items()]
 
     def remove_files(self, paths: Sequence[str]) -> None:
-        """Remove files, in this order on a local disk; those that are not there are none the less removed."""
+        """Remove files, in this order as far as the storage can; those that are gone already are no error."""
         if not paths:
             return
         if not self.is_local:
             with storage_errors("remove", self.root), contextlib.suppress(FileNotFoundError):
-                self.root.fs.rm(list(paths))
+                bucket_files.remove(self.root, paths)
             return
         for path in paths:
             with storage_errors("remove", UPath(path)):
@@ -294,7 +315,10 @@ class Store:
         self.write(self._beside(key, key + _RECORD), json.dumps(facts, ensure_ascii=False).encode())
 
     def read_record(self, key: str) -> ImageRecord | None:
-        """The record of an image, or None when the image is not there, whole and as described."""
+        """The record of an image, or None when the image is not there, whole and as described.
+
+        In a bucket the record is trusted: to look at the image as well would be a call for each.
+        """
         data = self.read(self._beside(key, key + _RECORD))
         if data is None:
             return None
@@ -302,7 +326,9 @@ class Store:
             record = ImageRecord(**json.loads(data))
         except (ValueError, TypeError):  # written by another version: make the image anew
             return None
-        return record if self._size(self._beside(key, record.file)) == record.bytes else None
+        if self.is_local and _size(self._beside(key, record.file)) != record.bytes:
+            return None
+        return record
 
     def _beside(self, key: str, name: str) -> UPath | str:
         """A file in the folder of an image; text on a local disk: UPaths are slow to join."""
@@ -310,12 +336,14 @@ class Store:
             f"{self._compressed}/{folder_of(key)}/{name}" if self.is_local else self.image_folder(key) / name
         )
 
-    def _size(self, path: UPath | str) -> int | None:
-        with storage_errors("read", path):
-            try:
-                return os.stat(str(path)).st_size if self.is_local else int(UPath(path).stat().st_size)  # noqa: PTH116
-            except FileNotFoundError:
-                return None
+
+def _size(path: UPath | str) -> int | None:
+    """The bytes of a file on a local disk, or None when there is none."""
+    with storage_errors("read", path):
+        try:
+            return os.stat(str(path)).st_size  # noqa: PTH116 - a path object takes as long as the system call
+        except FileNotFoundError:
+            return None
 
 
 def _changed_at(info: Mapping[str, Any]) -> float | None:
@@ -337,9 +365,15 @@ def sync_to_disk(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def storage_errors(verb: str, path: UPath | str) -> Iterator[None]:
-    """Turn an OSError into a StorageError that says what could not be done to which file."""
+    """Turn what a disk or a bucket raises into a StorageError: what could not be done to which file."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(ErrorCode.STORAGE_FAILURE, f"Cannot {verb} {path}: {reason}.") from error
+    except Exception as error:
+        if not isinstance(path, UPath) or _is_local(path):
+            raise
+        # The client of each kind of bucket has errors of its own, for no login and no connection.
+        message = f"Cannot {verb} {path}: {str(error).rstrip('.')}."
+        raise StorageError(ErrorCode.STORAGE_FAILURE, message) from error

@@ -1,0 +1,85 @@
+"""The whole way on a bucket: `imagi serve`, a real S3 server, a file dropped into the folder there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from upath import UPath
+
+from imagi_pipeline.core.storage.store import Store, StoredFile
+from imagi_pipeline_tests.buckets import SECRET, S3Server, methods
+from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.running_service import WEBHOOK_SECRET, Service, running_service, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def on_bucket(bucket: Store, tmp_path: Path) -> Iterator[Service]:
+    settings = {"IMAGI_STORAGE": os.environ["IMAGI_STORAGE"], "IMAGI_WEBHOOK_SECRET": WEBHOOK_SECRET}
+    with running_service(tmp_path, **settings) as running:
+        yield running
+
+
+def upload(service: Service, data: bytes, key: str) -> str:
+    answer = requests.post(
+        f"{service.gateway}/imagi-process/upload_csv/",
+        data=data,
+        headers={"Content-Type": "text/csv", "Idempotency-Key": key},
+        timeout=30,
+    )
+    return str(answer.json()["request_id"])
+
+
+def test_a_request_goes_the_whole_way_on_a_bucket(
+    on_bucket: Service, bucket: Store, s3: S3Server, image_host: ImageHost, tmp_path: Path
+) -> None:
+    red, blue = image_host.add("red.jpg", "blue.jpg")
+    image_host.failures["/blue.jpg"] = [404]
+    data = f"Images\n{red}\n{blue}\n".encode()
+
+    bucket.write(bucket.landing / "products.csv", data)
+    (request_id,) = wait_for(lambda: bucket.names(bucket.uploads))
+    done = on_bucket.finished(request_id)
+    assert (done.status, done.images_done, done.images_failed) == ("completed", 2, 1)
+    assert wait_for(lambda: not bucket.files(bucket.landing) or None)
+
+    requests_url = f"{on_bucket.gateway}/imagi-process/requests/{request_id}"
+    retried = requests.post(f"{requests_url}/retry/", timeout=30)
+    assert retried.status_code == 202
+    wait_for(
+        lambda: (found := on_bucket.status(request_id)) and found.is_finished and not found.images_failed
+    )
+    assert image_host.asked == {"/red.jpg": 1, "/blue.jpg": 2}
+
+    rows = list(csv.DictReader(io.StringIO(requests.get(f"{requests_url}/result/", timeout=30).text)))
+    for row in rows:
+        image = requests.get(row["Output Image Urls"], timeout=30)
+        assert image.url.startswith(s3.url)
+        assert image.headers["Content-Type"] == "image/jpeg"
+    assert requests.get(f"{on_bucket.gateway}/media/{'a' * 20}.json", timeout=10).status_code == 404
+
+    s3.calls()
+    first = upload(on_bucket, data, "order-1")
+    assert upload(on_bucket, data, "order-1") == first
+    on_bucket.finished(first)
+    assert methods(s3.calls(), "/compressed/") == {"GET": 2}  # known images: a look at each record
+
+    _expect_no_secret_in(tmp_path / "home")
+    kept = [bucket.read(_path(bucket, file)) or b"" for file in bucket.files(bucket.root)]
+    assert kept
+    assert SECRET.encode() not in b"".join(kept)
+
+
+def _path(bucket: Store, file: StoredFile) -> UPath:
+    return bucket.root / file.path.removeprefix(bucket.root.path).lstrip("/")
+
+
+def _expect_no_secret_in(folder: Path) -> None:
+    assert not [path for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
