@@ -35,6 +35,7 @@ from imagi_pipeline.cli.terminal import (
     upload_bar,
 )
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, INTERRUPTED, RequestStatus
+from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ ColumnOption = Annotated[
     typer.Option("--url-column", help="Search only this column (name or number); may be repeated."),
 ]
 BaseOption = Annotated[str | None, typer.Option("--base-url", help="What relative URLs are relative to.")]
+InPlaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--in-place",
+        help="Write the new URLs in the place of the old ones, add no column; a failed image keeps its URL.",
+    ),
+]
 GatewayPort = Annotated[
     int, typer.Option(min=1, max=65535, help="Port of the gateway: uploads, status, images, page.")
 ]
@@ -69,12 +77,14 @@ def process(
     ] = None,
     url_column: ColumnOption = None,
     base_url: BaseOption = None,
+    in_place: InPlaceOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Process a CSV here and now: the whole Dagster job in this process, no daemon needed."""
     with plain_errors(as_json):
-        document = local.process_file(file, output, tuple(url_column or ()), base_url, verbose=verbose)
+        manifest = RequestManifest(file.name, tuple(url_column or ()), base_url, in_place=in_place)
+        document = local.process_file(file, output, manifest, verbose=verbose)
         print_processed(document, as_json)
 
 
@@ -215,12 +225,18 @@ def submit(
     callback_url: Annotated[
         str | None, typer.Option("--callback-url", help="Where the service tells the end of the request.")
     ] = None,
+    in_place: InPlaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Upload a CSV to a running gateway."""
     from imagi_pipeline.gateway.gateway_client import GatewayClient
 
-    options = {"url_column": url_column or [], "base_url": base_url, "callback_url": callback_url}
+    options = {
+        "url_column": url_column or [],
+        "base_url": base_url,
+        "callback_url": callback_url,
+        "in_place": "true" if in_place else None,
+    }
     with plain_errors(as_json):
         client = GatewayClient(url or Settings().gateway_url, token)
         with upload_bar(file.stat().st_size) as advance:
@@ -318,7 +334,7 @@ def demo(as_json: JsonOption = False) -> None:
     from imagi_pipeline.cli.demo import sample
 
     with plain_errors(as_json), sample() as file:
-        document = local.process_file(file, None, (), None, verbose=False)
+        document = local.process_file(file, None, RequestManifest(file.name), verbose=False)
         print_processed(document, as_json)
 
 

@@ -23,19 +23,18 @@ if TYPE_CHECKING:
 
 
 def process_file(
-    file: Path, output: Path | None, url_columns: tuple[str, ...], base_url: str | None, *, verbose: bool
+    file: Path, output: Path | None, manifest: RequestManifest, *, verbose: bool
 ) -> dict[str, Any]:
-    """Run the job on a file; what became of it as one document.
+    """Run the job on a file with the options in `manifest`; what became of it as one document.
 
     Raises ImagiError when the file or the storage cannot be used, OSError when a folder cannot be made.
     """
     from imagi_pipeline.core.csv.reading import read_request
-    from imagi_pipeline.core.storage.manifests import RequestManifest
 
     own, request_id = store(), str(uuid.uuid4())
-    manifest = RequestManifest(file.name, url_columns, base_url)
     data = file.read_bytes()
-    read_request(data, url_columns=url_columns, base_url=base_url)  # before Dagster is loaded: it takes long
+    # Before Dagster is loaded, which takes long.
+    read_request(data, url_columns=manifest.url_columns, base_url=manifest.base_url)
     if output:
         output.mkdir(parents=True, exist_ok=True)
     own.write_upload(request_id, manifest, data)

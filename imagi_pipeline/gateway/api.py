@@ -142,6 +142,12 @@ _CSV_BODY = {
                             "type": "string",
                             "description": "Where to POST the status when the request ends.",
                         },
+                        "in_place": {
+                            "type": "boolean",
+                            "default": False,
+                            "description": "Write the new URLs in the place of the old ones, into no new "
+                            "columns. A failed image keeps its URL there.",
+                        },
                     },
                 }
             },
@@ -164,6 +170,7 @@ async def _raw_options(
     ] = None,
     base_url: Annotated[str | None, Query(description="With a text/csv body, as in the form.")] = None,
     callback_url: Annotated[str | None, Query(description="With a text/csv body, as in the form.")] = None,
+    in_place: Annotated[bool, Query(description="With a text/csv body, as in the form.")] = False,
 ) -> None:
     """Only for the documentation: `received` reads them."""
 
@@ -267,10 +274,11 @@ _CSV_ANSWER = {"description": "The CSV.", "content": {"text/csv": {"schema": {"t
     responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
 )
 async def download_result(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
-    """The enriched CSV, under the name and in the encoding that the CSV came in."""
+    """The enriched CSV, in the encoding that the CSV came in."""
     found = await gateway.ask(gateway.requests.status, str(request_id), caller)
-    name = found.file or "upload.csv"
-    return await gateway.ask(_download, gateway, gateway.store.result(found.request_id, name), name, found)
+    name = UPath(found.file or "upload.csv")
+    path = gateway.store.result(found.request_id, name.name)
+    return await gateway.ask(_download, gateway, path, f"{name.stem}_enriched{name.suffix}", found)
 
 
 @router.get(

@@ -34,7 +34,17 @@ BYTES_OF_A_FORM = 1 << 16
 
 RAW_TYPES = frozenset({"text/csv", "application/csv", "application/octet-stream", "text/plain"})
 LONGEST_KEY = 255
-OPTIONS = frozenset({"url_column", "base_url", "callback_url"})
+OPTIONS = frozenset({"url_column", "base_url", "callback_url", "in_place"})
+_TRUTHS = {
+    "true": True,
+    "1": True,
+    "on": True,
+    "yes": True,
+    "false": False,
+    "0": False,
+    "off": False,
+    "no": False,
+}
 LONGEST_OPTION = 2_000
 """Characters: what browsers and servers take for a URL; a column's name is shorter."""
 
@@ -47,6 +57,7 @@ class Options:
     url_columns: tuple[str, ...]
     base_url: str | None
     callback_url: str | None
+    in_place: bool
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,15 @@ def _options(given: list[tuple[str, str]], name: str) -> Options:
         url_columns=tuple(value for key, value in given if key == "url_column" and value),
         base_url=last("base_url"),
         callback_url=last("callback_url"),
+        in_place=_truth("in_place", last("in_place")),
     )
+
+
+def _truth(field: str, value: str | None) -> bool:
+    found = _TRUTHS.get((value or "false").lower())
+    if found is None:
+        raise ApiError(422, "invalid_request", f"The field {field} is true or false.", column=field)
+    return found
 
 
 def _raw_name(request: Request) -> str:
@@ -226,6 +245,7 @@ class Intake:
             owner=owner,
             created=time.time(),
             callback_url=options.callback_url,
+            in_place=options.in_place,
         )
         publish(self._store, request_id, manifest, data)
         return request_id

@@ -182,7 +182,7 @@ compression_report_and_enriched_csv = dg.AssetsDefinition.from_graph(
         "compression_report": "One row per distinct image of the request: ok, reused or failed, its "
         "sizes, and why it failed.",
         "enriched_csv": "The CSV as it came, plus the URLs of the compressed images and what went wrong with "
-        "the others.",
+        "the others; or with these URLs in the place of the old ones, if its sender asked for that.",
     },
     tags_by_output_name={
         "compression_report": {"dagster/kind/csv": "", "dagster/kind/pillow": ""},
@@ -219,8 +219,13 @@ def _write_enriched_csv(context: dg.OpExecutionContext, imagi: ImagiResource) ->
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)
     outputs, errors = reports.outcomes(report, imagi.settings().public_url)
-    store.write_pieces(path, enriched_pieces(table, outputs, errors))
-    report_check(context, has_the_rows_of_the_upload, lambda: rows_of_the_upload(table, store, path))
+    in_place = manifest.in_place
+    store.write_pieces(path, enriched_pieces(table, outputs, errors, in_place=in_place))
+    report_check(
+        context,
+        has_the_rows_of_the_upload,
+        lambda: rows_of_the_upload(table, store, path, in_place=in_place),
+    )
     with store.open(path) as file:
         shown = metadata.of_result(
             str(path), table, file.read(metadata.PREVIEW_BYTES), reports.summarize(report)

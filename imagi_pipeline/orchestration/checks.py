@@ -12,12 +12,11 @@ from upath import UPath
 
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.enriching import stored_records
-from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.checks import Level, check_landing
 from imagi_pipeline.orchestration.partitions import COMPRESSION_REPORT, ENRICHED_CSV, UPLOADED_CSV
-from imagi_pipeline.orchestration.request_files import read_manifest, read_report
+from imagi_pipeline.orchestration.request_files import read_manifest, read_report, read_upload
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 MOST_ROWS_NAMED = 10
@@ -27,11 +26,15 @@ MOST_ROWS_NAMED = 10
 def has_the_rows_of_the_upload(
     context: dg.AssetCheckExecutionContext, imagi: ImagiResource
 ) -> dg.AssetCheckResult:
-    """The enriched CSV has every row of the upload, in its order, with every value at its place."""
+    """The enriched CSV has every row of the upload, in its order, with every value at its place.
+
+    But for the cells of the images' columns, where the URLs are replaced if that was asked for.
+    """
     store, request_id = imagi.store(), _request_id(context, ENRICHED_CSV)
     manifest = read_manifest(store, request_id)
-    before = read_csv(store.read_upload(request_id, manifest))
-    return rows_of_the_upload(before, store, store.result(request_id, manifest.name))
+    before = read_upload(store, request_id, manifest, imagi.settings().csv_limits)
+    path = store.result(request_id, manifest.name)
+    return rows_of_the_upload(before, store, path, in_place=manifest.in_place)
 
 
 @dg.asset_check(asset=COMPRESSION_REPORT)
@@ -57,20 +60,28 @@ def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult
     )
 
 
-def rows_of_the_upload(before: CsvTable, store: Store, path: UPath) -> dg.AssetCheckResult:
-    """Whether a stored enriched CSV has the rows of the upload; both are gone through side by side."""
+def rows_of_the_upload(before: CsvTable, store: Store, path: UPath, *, in_place: bool) -> dg.AssetCheckResult:
+    """Whether a stored enriched CSV has the rows of the upload; both are gone through side by side.
+
+    With `in_place`, but for the columns of the images.
+    """
     with store.open(path) as file:
-        return _compared(before, stored_records(before, file))
+        return _compared(before, stored_records(before, file), in_place=in_place)
 
 
-def _compared(before: CsvTable, after: Iterable[list[str]]) -> dg.AssetCheckResult:
+def _compared(before: CsvTable, after: Iterable[list[str]], *, in_place: bool) -> dg.AssetCheckResult:
     width = len(before.header)  # without the columns of an earlier run, which are replaced
+    replaced = [before.header.index(name) for name in before.url_columns] if in_place else []
     counts = [0, 0]
     different: list[int] = []
     for number, (old, new) in enumerate(zip_longest(before.content.records(), after), start=1):
         counts[0] += old is not None
         counts[1] += new is not None
-        is_kept = old is not None and new is not None and new[: len(old[:width])] == old[:width]
+        is_kept = (
+            old is not None
+            and new is not None
+            and _without(replaced, new[: len(old[:width])]) == (_without(replaced, old[:width]))
+        )
         if not is_kept and len(different) < MOST_ROWS_NAMED:
             different.append(number)
     return _result(
@@ -81,6 +92,11 @@ def _compared(before: CsvTable, after: Iterable[list[str]]) -> dg.AssetCheckResu
             "first_different_rows": str(different),
         },
     )
+
+
+def _without(columns: list[int], row: list[str]) -> list[str]:
+    """The row with its cells in these columns blank."""
+    return ["" if index in columns else value for index, value in enumerate(row)] if columns else row
 
 
 def images_compressed(summary: reports.ReportSummary) -> dg.AssetCheckResult:

@@ -66,6 +66,14 @@ def test_process_makes_an_empty_machine_ready_and_returns_the_enriched_csv(
     assert listed["request_id"] == answer["request_id"]
 
 
+def test_process_replaces_urls_in_place_when_told_to(products: Path) -> None:
+    answer = document(imagi("process", products, "--in-place", "--json"))
+    result = Path(answer["result"]).read_text().splitlines()
+    before = products.read_text().splitlines()
+    assert (result[0], result[3]) == (before[0], before[3])
+    assert result[1].startswith("0,http://127.0.0.1:8000/media/")
+
+
 def test_process_tells_a_person_what_was_saved_and_where(products: Path) -> None:
     done = imagi("process", products)
     assert done.returncode == 0, done.stderr

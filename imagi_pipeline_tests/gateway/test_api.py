@@ -19,6 +19,13 @@ from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.running_service import Service, wait_for
 
 API = "/imagi-process"
+CHECKS = """
+query ($asset: AssetKeyInput!) {
+  assetCheckExecutions(assetKey: $asset, checkName: "has_the_rows_of_the_upload", limit: 1) {
+    evaluation { success }
+  }
+}
+"""
 
 
 def csv_of(*urls: str) -> str:
@@ -101,6 +108,25 @@ def test_the_original_two_calls_work_with_curl_as_they_always_did(
     assert "404" in rows[1]["Image Errors"]
     report = requests.get(done["report_url"], timeout=10)
     assert [row["status"] for row in csv.DictReader(io.StringIO(report.text))] == ["ok", "failed"]
+
+
+def test_the_new_urls_stand_in_the_place_of_the_old_ones_when_that_is_asked_for(
+    service: Service, image_host: ImageHost
+) -> None:
+    good, bad = image_host.add("here.jpg")[0], f"{image_host.base}/nowhere.jpg"
+    text = f"id,Body\n1,<p>A</p><img src='{good}'>\n2,<img src='{bad}'>\n3,<p>None</p>\n"
+    request_id = accepted(service, text, data={"in_place": "true", "url_column": "Body"})
+    finished(service, request_id)
+    row = get(service, f"/requests/{request_id}/images/").json()["images"][0]
+    answer = get(service, f"/requests/{request_id}/result/")
+    assert answer.text == text.replace(good, row["output_url"])
+    assert 'filename="products_enriched.csv"' in answer.headers["Content-Disposition"]
+    checks = service.query(CHECKS, asset={"path": ["enriched_csv"]})["assetCheckExecutions"]
+    assert [found["evaluation"]["success"] for found in checks] == [True]
+
+    refused = upload(service, text, data={"in_place": "perhaps"})
+    assert error_of(refused) == (422, "invalid_request")
+    assert "in_place is true or false" in refused.json()["error"]["message"]
 
 
 def test_every_path_works_without_its_trailing_slash(service: Service, image_host: ImageHost) -> None:

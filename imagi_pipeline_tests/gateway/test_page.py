@@ -179,7 +179,7 @@ def test_a_dropped_csv_comes_back_enriched_its_failed_image_tried_again_once_the
     assert page.title() == "Completed · Frühling 2026.csv · imagi"
 
     name, enriched = downloaded(page, "#download-result", tmp_path)
-    assert name == "Frühling 2026.csv"
+    assert name == "Frühling 2026_enriched.csv"
     rows = list(csv.DictReader(io.StringIO(enriched)))
     assert [row["Image"] for row in rows] == urls
     for row in rows:
@@ -246,6 +246,22 @@ def test_columns_and_a_base_url_can_be_chosen_when_none_were_found(
     expect(page.locator("#send")).to_have_text("Compress 2 images")
     page.get_by_text("The first image references").click()
     expect(page.locator("#found-first-rows")).to_contain_text(f"{host.base}/blue")
+
+
+def test_urls_are_replaced_in_their_own_column_when_that_is_ticked(
+    open_page: OpenPage, host: ImageHost, tmp_path: Path
+) -> None:
+    (red,) = host.add("place.jpg")
+    page = open_page()
+    choose(page, "place.csv", table([red, f"{host.base}/gone.jpg"]))
+    page.get_by_label("Replace the URLs in their own columns").check()
+    page.click("#send")
+    expect(page.locator("#request-badge")).to_have_text("Completed")
+    _, enriched = downloaded(page, "#download-result", tmp_path)
+    (first, second) = csv.DictReader(io.StringIO(enriched))
+    assert list(first) == ["id", "Image", "Page"]
+    assert first["Image"].startswith(f"{page.url.partition('#')[0]}media/")
+    assert second["Image"] == f"{host.base}/gone.jpg"
 
 
 @pytest.mark.parametrize(

@@ -130,9 +130,9 @@ def find_items(cell: str) -> list[str]:
 
     Understood are lists separated by comma, semicolon, `|`, white space, newlines, `<br>` or `&&`; JSON and
     Python literals; `name (url)` and `name: url` pairs; HTML, Markdown and formulas that show images. Text
-    beside URLs is no item, nor is what says that there is no image. A cell without anything like a URL
-    is one item for each part of its list. A separator inside a URL does not end it: a URL that has not
-    reached an image extension goes on until the next URL.
+    beside URLs is no item, nor is what says that there is no image, nor a link in HTML. A cell without
+    anything like a URL is one item for each part of its list. A separator inside a URL does not end it: a
+    URL that has not reached an image extension goes on until the next URL.
     """
     text = cell.strip(BLANKS)
     pieces = _SEPARATORS.split(text)
@@ -147,6 +147,8 @@ def find_items(cell: str) -> list[str]:
         return pieces
     found = _structured(text)
     if found is None:
+        if markup.begins_as_html(text) and not holds_url(markup.text_outside_tags(text)):
+            return []
         listed = _listed(text)
         found = listed.items or listed.texts
     return [item for item in found if not is_placeholder(item)]

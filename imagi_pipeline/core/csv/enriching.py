@@ -49,7 +49,8 @@ def enriched_pieces(
     table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str], *, in_place: bool = False
 ) -> Iterator[bytes]:
     """The bytes of `enrich` in pieces, to be written one after the other."""
-    encoding = _encoding(table, outputs, errors)
+    added = outputs.values() if in_place else _added_texts(table, outputs, errors)
+    encoding = _encoding(table, added)
     yield encoding.byte_order_mark
     lines = _Replaced(table, outputs).lines() if in_place else _Extended(table, outputs, errors).lines()
     piece: list[str] = []
@@ -85,14 +86,18 @@ def stored_records(table: CsvTable, file: IO[bytes]) -> Iterator[list[str]]:
         text.detach()  # closing the file is up to its owner
 
 
-def _encoding(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> Encoding:
+def _added_texts(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> Iterator[str]:
+    problems = (text for problem in table.problems for text in (problem.value, problem.message))
+    return chain(outputs.values(), errors.values(), problems)
+
+
+def _encoding(table: CsvTable, added: Iterable[str]) -> Encoding:
     """The encoding of the upload, if it can carry what is added."""
     encoding = table.dialect.encoding
     if encoding.name.startswith("utf"):
         return encoding
-    problems = (text for problem in table.problems for text in (problem.value, problem.message))
     try:
-        for text in chain(outputs.values(), errors.values(), problems):
+        for text in added:
             encoding.encode(text)
     except UnicodeEncodeError:
         return Encoding("utf-8", codecs.BOM_UTF8)
@@ -130,11 +135,11 @@ class _Lines(ABC):
     def record(self, content: str, row: list[str], entries: list[Entry]) -> str:
         """One record behind the header, without its line end."""
 
-    def _written(self, value: str) -> str:
-        """A value as a cell of the dialect."""
+    def _written(self, value: str, *, in_quotes: bool = False) -> str:
+        """A value as a cell of the dialect, in quotes where they are needed or wanted."""
         if self._quoting is Quoting.ESCAPED:
             return self._escaped.sub(lambda match: "\\" + match[0], value)
-        if not self._special.search(value):
+        if not in_quotes and not self._special.search(value):
             return value
         if self._quoting is Quoting.BACKSLASH:
             if value.endswith("\\"):
@@ -206,7 +211,8 @@ class _Replaced(_Lines):
         position = 0
         for index, cell in enumerate(self._table.content.cells(content)):
             if index in changed:
-                parts += [content[position : cell.start], self._written(changed[index])]
+                in_quotes = content.startswith('"', cell.start)
+                parts += [content[position : cell.start], self._written(changed[index], in_quotes=in_quotes)]
                 position = cell.end
         return "".join([*parts, content[position:]])
 

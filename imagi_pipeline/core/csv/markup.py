@@ -13,6 +13,10 @@ Span = tuple[int, int]
 """Where something begins and ends in a text."""
 
 _IMAGE_TAG = re.compile(r"<(?:img|source|amp-img|image|picture)\b", re.IGNORECASE)
+_BEGINNING_OF_HTML = re.compile(
+    r"<(?:p|div|span|h[1-6]|ul|ol|table|section|article|strong|b|em|i|br|meta|style|!--)(?![\w-])",
+    re.IGNORECASE,
+)
 _ATTRIBUTE = re.compile(
     r"(?<![\w-])(src|srcset|data-src|data-srcset|data-original|data-lazy-src|href)\s*+=\s*+"
     r"(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'<>]++))",
@@ -39,6 +43,11 @@ def html_images(text: str) -> list[Span]:
     for start, limit in pairwise([*starts, len(text)]):
         spans += _spans_in_tag(text, start, limit)
     return spans
+
+
+def begins_as_html(text: str) -> bool:
+    """Whether it is HTML that tells something, such as the description of a product."""
+    return _BEGINNING_OF_HTML.match(text) is not None
 
 
 def text_outside_tags(text: str) -> str:

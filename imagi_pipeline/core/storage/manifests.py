@@ -26,7 +26,8 @@ class RequestManifest:
     """What came with a CSV: its file name, the columns to search, and the base of relative URLs.
 
     The name is made safe, whoever gave it: it becomes part of paths. `owner` is the name of the token that
-    it was handed in with, `created` when, in seconds since 1970; `callback_url` is told its end.
+    it was handed in with, `created` when, in seconds since 1970; `callback_url` is told its end. `in_place`
+    wants the new URLs in the place of the old ones.
     """
 
     name: str
@@ -35,6 +36,7 @@ class RequestManifest:
     owner: str | None = None
     created: float | None = None
     callback_url: str | None = None
+    in_place: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", safe_file_name(self.name))
@@ -60,8 +62,11 @@ class RequestManifest:
             *(values.get(key) or "" for key in ("base_url", "owner", "callback_url")),
         ]
         texts += columns if isinstance(columns, list) else [None]
-        if not (_is_time(values.get("created")) and all(isinstance(text, str) for text in texts)):
-            expected = "a name, texts, texts as url_columns, and seconds since 1970 as created"
+        is_valid = _is_time(values.get("created")) and isinstance(values.get("in_place", False), bool)
+        if not (is_valid and all(isinstance(text, str) for text in texts)):
+            expected = (
+                "a name, texts, texts as url_columns, seconds since 1970 as created, in_place a boolean"
+            )
             raise ValueError(f"{MANIFEST} must have {expected}")
         return cls(**{**values, "url_columns": tuple(columns)})
 

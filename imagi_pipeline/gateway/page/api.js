@@ -53,7 +53,7 @@ export async function file(id, what) {
   return { blob: await whole(() => response.blob()), name: fileName(response.headers.get("Content-Disposition")) };
 }
 
-/** What a CSV holds; `choices` are { urlColumns, baseUrl }. */
+/** What a CSV holds; `choices` are { urlColumns, baseUrl, inPlace }. */
 export const inspect = (csv, choices, { signal, onProgress }) =>
   post("inspect_csv/", form(csv, choices), {}, signal, onProgress);
 
@@ -61,10 +61,11 @@ export const inspect = (csv, choices, { signal, onProgress }) =>
 export const upload = (csv, choices, { idempotencyKey, signal, onProgress }) =>
   post("upload_csv/", form(csv, choices), { "Idempotency-Key": idempotencyKey }, signal, onProgress);
 
-function form(csv, { urlColumns, baseUrl }) {
+function form(csv, { urlColumns, baseUrl, inPlace }) {
   const data = new FormData();
   for (const column of urlColumns) data.append("url_column", column);
   if (baseUrl) data.append("base_url", baseUrl);
+  if (inPlace) data.append("in_place", "true");
   data.append("file", csv, csv.name);
   return data;
 }

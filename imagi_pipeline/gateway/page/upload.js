@@ -91,6 +91,7 @@ export function forget() {
   clearTimeout(changeTimer);
   [csv, chosenColumns, seen, suggested, keys] = [null, [], false, false, new Map()];
   $("base-url").value = "";
+  $("in-place").checked = false;
   showText($("drop-note"), null);
   showText($("inspection-note"), null);
   showColumns([], []);
@@ -108,7 +109,11 @@ function showDrop({ isSmall }) {
   $("choose").textContent = isSmall ? "Choose another" : "Choose a CSV";
 }
 
-const choices = () => ({ urlColumns: chosenColumns, baseUrl: $("base-url").value.trim() });
+const choices = () => ({
+  urlColumns: chosenColumns,
+  baseUrl: $("base-url").value.trim(),
+  inPlace: $("in-place").checked,
+});
 
 function inspectSoon() {
   clearTimeout(changeTimer);
