@@ -88,7 +88,7 @@ def status_of_run(
     created: float | None,
     finished: float | None,
 ) -> RequestStatus:
-    """The status of the request whose newest run this is; `run_status` is Dagster's name of it."""
+    """Return the status of the request whose newest run this is; `run_status` is Dagster's name of it."""
     status = _STATUS_OF_RUN[run_status]
     if status == FAILED and tags.get(WILL_RETRY_TAG) == "true":  # its process died, and the next is to come
         status = IN_QUEUE
@@ -116,14 +116,15 @@ def status_of_run(
 
 
 def upkeep_of_run(tags: Mapping[str, str]) -> str | None:
-    """Which upkeep a run is: retry, refresh or recompress; None if the whole request was asked for."""
+    """Return which upkeep a run is: retry, refresh or recompress; None if the whole request was asked for."""
     if tags.get(ONLY_FAILED_TAG) == "true":
         return "retry"
     return _UPKEEP_OF_SCHEDULE.get(tags.get(SCHEDULE_NAME_TAG, ""))
 
 
 def with_upkeep(newest: RequestStatus, what: str, since: float, result: RequestStatus) -> RequestStatus:
-    """The status of a request whose `newest` run is upkeep, begun at `since`, beside its last `result`.
+    """Return the status of a request whose `newest` run is upkeep, begun at `since`, beside its last
+    `result`.
 
     The request stays completed. Its run is the newest: that is what can be cancelled.
     """
@@ -151,7 +152,7 @@ def _lost(tags: Mapping[str, str]) -> str:
 
 
 def _time(text: str) -> float | None:
-    """Seconds since 1970; None for what is none: anybody may launch a run with tags of their own."""
+    """Return a tag as seconds since 1970; None for other text, since anybody may write tags."""
     try:
         seconds = float(text)
         datetime.fromtimestamp(seconds, UTC)

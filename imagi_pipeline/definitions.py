@@ -24,7 +24,7 @@ from imagi_pipeline.orchestration.sensors import (
 
 
 def build_definitions(imagi: ImagiResource) -> dg.Definitions:
-    """All definitions on one installation; tests pass one of their own."""
+    """Return all definitions on one installation; tests pass one of their own."""
     settings = imagi.settings()
     compressed_image = build_compressed_image(settings.compression.fingerprint)
     return dg.Definitions(

@@ -291,7 +291,7 @@ class Settings(BaseSettings):
 
     @property
     def compression(self) -> CompressionSettings:
-        """The part that decides what a compressed image looks like."""
+        """Return the part that decides what a compressed image looks like."""
         return CompressionSettings(
             preset=self.preset,
             quality=self.quality,
@@ -302,7 +302,7 @@ class Settings(BaseSettings):
 
     @property
     def fetch_limits(self) -> FetchLimits:
-        """The part that bounds one exchange over HTTP."""
+        """Return the part that bounds one exchange over HTTP."""
         return FetchLimits(
             connect_timeout=self.connect_timeout,
             read_timeout=self.read_timeout,
@@ -317,7 +317,7 @@ class Settings(BaseSettings):
 
     @property
     def csv_limits(self) -> CsvLimits:
-        """The part that bounds the reading of a CSV."""
+        """Return the part that bounds the reading of a CSV."""
         return CsvLimits(
             max_rows=self.csv_max_rows,
             max_columns=self.csv_max_columns,
@@ -330,7 +330,7 @@ class Settings(BaseSettings):
 
     @property
     def engine_limits(self) -> EngineLimits:
-        """The part that bounds what the engine does at the same time."""
+        """Return the part that bounds what the engine does at the same time."""
         return EngineLimits(
             fetching=self.fetch_limits,
             reuse_for=self.reuse_for,
@@ -344,22 +344,22 @@ class Settings(BaseSettings):
 
     @property
     def ui_url(self) -> str:
-        """Where people reach the Dagster UI; without the login of the gateway in `dagster_url`."""
+        """Return where people reach the Dagster UI; without the login of the gateway in `dagster_url`."""
         return self.dagster_ui_url or re.sub("//[^/@]*@", "//", self.dagster_url)
 
 
 def default_folder() -> Path:
-    """The folder of the embedded default installation, `~/imagi`."""
+    """Return the folder of the embedded default installation, `~/imagi`."""
     return Path.home() / "imagi"
 
 
 def variable(field: str) -> str:
-    """The environment variable of a field."""
+    """Return the environment variable of a field."""
     return ENV_PREFIX + field.upper()
 
 
 def settings_table() -> str:
-    """All settings as a Markdown table."""
+    """Return all settings as a Markdown table."""
     lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
         default = "~/imagi" if name == "storage" else field.default

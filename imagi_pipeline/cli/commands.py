@@ -347,7 +347,7 @@ def _recent(url: str | None) -> list[RequestStatus]:
 
 
 def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
-    """The status of a request at its end, with a progress bar until then."""
+    """Return the status of a request at its end, with a progress bar until then."""
     err.print(f"request {request_id}", highlight=False)
     found = client.status(request_id)
     with progress_bar(lambda: found):

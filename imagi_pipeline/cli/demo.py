@@ -23,7 +23,7 @@ EXIF_ORIENTATION = 0x0112
 
 @contextmanager
 def sample() -> Iterator[Path]:
-    """The path of a sample CSV whose images are served while the context lasts.
+    """Make a sample CSV whose images are served while the context lasts, and give its path.
 
     Loopback is allowed to the fetcher meanwhile.
     """
@@ -41,7 +41,7 @@ def sample() -> Iterator[Path]:
 
 
 def sample_images() -> dict[str, bytes]:
-    """Fourteen images, one of each kind that a catalogue is made of, by file name."""
+    """Return fourteen images, one of each kind that a catalogue is made of, by file name."""
     photo = _photo(1600, 1200, 1)
     return {
         "mug-blue.jpg": _saved(photo, "JPEG", quality=95),

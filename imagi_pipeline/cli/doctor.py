@@ -43,7 +43,7 @@ CODECS = {"jpg": "jpeg", "webp": "webp", "avif": "avif", "littlecms2": "colour p
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """All findings, as they are made, the good ones too. Raises StorageError for an unknown storage."""
+    """Yield all findings, as they are made, the good ones too. Raises StorageError for an unknown storage."""
     store, now = Store(settings.storage), time.time()
     yield from check_versions(settings)
     storage_checks: dict[str, Check] = {
@@ -62,7 +62,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_versions(settings: Settings) -> list[Finding]:
-    """Whether the programs fit together, and Pillow has the codecs that are needed."""
+    """Return whether the programs fit together, and Pillow has the codecs that are needed."""
     versions = {name: metadata.version(name) for name in ("imagi_pipeline", "dagster", "pillow")}
     shown = ", ".join(f"{name} {version}" for name, version in versions.items())
     findings = [Finding("versions", Level.OK, f"Python {platform.python_version()}, {shown}.")]
@@ -124,7 +124,7 @@ def _examine_instance(store: Store, now: float) -> Iterator[Finding]:
 
 
 def _made(name: str, check: Check) -> list[Finding]:
-    """The findings of a check; that it cannot be made is one too."""
+    """Return the findings of a check; that it cannot be made is one too."""
     try:
         return check()
     except (ImagiError, OSError) as error:

@@ -60,7 +60,7 @@ def _run(request_id: str, manifest: RequestManifest, verbose: bool) -> RequestSt
 
 
 def purged(days: float, *, dry_run: bool) -> dict[str, Any]:
-    """What was purged by a run of the job in this process, or what a purge would remove."""
+    """Return what was purged by a run of the job in this process, or what a purge would remove."""
     from imagi_pipeline.definitions import defs
     from imagi_pipeline.orchestration.instance import open_instance
     from imagi_pipeline.orchestration.purge import Purge, run_purge
@@ -72,7 +72,7 @@ def purged(days: float, *, dry_run: bool) -> dict[str, Any]:
 
 
 def places(own: Store, found: RequestStatus) -> dict[str, Any]:
-    """Where the result and the report of a request are."""
+    """Return where the result and the report of a request are."""
     name = found.file or ""
     return {
         "result": str(own.result(found.request_id, name)),
@@ -90,7 +90,7 @@ def _copies(document: dict[str, Any], output: Path, stem: str) -> list[str]:
 
 
 def status_here(request_id: str) -> RequestStatus | None:
-    """The status of a request of this installation; None when there is none."""
+    """Return the status of a request of this installation; None when there is none."""
     from imagi_pipeline.core.storage.landing import status_without_run
     from imagi_pipeline.orchestration.instance import open_instance, request_status
 
@@ -100,14 +100,14 @@ def status_here(request_id: str) -> RequestStatus | None:
 
 
 def store() -> Store:
-    """The storage of this installation. Raises StorageError."""
+    """Return the storage of this installation. Raises StorageError."""
     from imagi_pipeline.core.storage.store import Store
 
     return Store(Settings().storage)
 
 
 def recent_requests(most: int) -> list[RequestStatus]:
-    """The newest requests of this installation, newest first."""
+    """Return the newest requests of this installation, newest first."""
     from imagi_pipeline.orchestration import instance as instances
 
     with instances.open_instance() as instance:

@@ -31,7 +31,7 @@ FAILURES_SHOWN = 3
 
 
 def print_submitted(found: RequestStatus, copies: list[str], as_json: bool) -> None:
-    """What became of a submitted CSV; ends with exit code 1 if it ended without one compressed image."""
+    """Print what became of a submitted CSV; exit with code 1 if it has no compressed image at its end."""
     if as_json:
         print_json(asdict(found) | {"copies": copies})
     else:
@@ -41,7 +41,7 @@ def print_submitted(found: RequestStatus, copies: list[str], as_json: bool) -> N
 
 
 def print_recent(found: list[RequestStatus], as_json: bool) -> None:
-    """The newest requests, a line each."""
+    """Print the newest requests, one per line."""
     if as_json:
         print_json([asdict(each) for each in found])
     elif not found:
@@ -57,7 +57,7 @@ def print_recent(found: list[RequestStatus], as_json: bool) -> None:
 
 
 def inspection(table: CsvTable) -> dict[str, Any]:
-    """What was found in a CSV, as one document."""
+    """Return what was found in a CSV, as one document."""
     return {
         "encoding": table.encoding,
         "delimiter": table.delimiter,
@@ -74,7 +74,7 @@ def inspection(table: CsvTable) -> dict[str, Any]:
 
 
 def print_inspection(table: CsvTable) -> None:
-    """What was found in a CSV, as tables."""
+    """Print as tables what was found in a CSV."""
     print_facts(
         [
             ("encoding", table.encoding),
@@ -92,7 +92,7 @@ def print_inspection(table: CsvTable) -> None:
 
 
 def print_processed(document: dict[str, Any], as_json: bool) -> None:
-    """What became of a CSV processed here; ends with exit code 1 if it has no compressed image."""
+    """Print what became of a CSV that was processed here; exit with code 1 if no image is compressed."""
     if as_json:
         print_json(document)
     if document["status"] != COMPLETED:
@@ -127,7 +127,7 @@ def _first_failures(report: str) -> list[str]:
 
 
 def shown(value: object) -> str:
-    """A value for people; a list has a line for each of its items."""
+    """Return a value for people; a list has a line for each of its items."""
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

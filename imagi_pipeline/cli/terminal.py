@@ -40,18 +40,18 @@ err = Console(stderr=True)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Lines as they are, never wrapped: paths are to be copied."""
+    """Print lines as they are, never wrapped: people copy the paths in them."""
     out.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Names and values, one pair a line."""
+    """Print names and values, one pair per line."""
     table = Table(show_header=False, box=None, padding=(0, 3, 0, 0))
     for name, value in facts:
         table.add_row(name, escape(value))
@@ -59,7 +59,7 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 
 def print_finding(finding: Finding) -> None:
-    """One finding of the doctor: how bad it is, what was looked at, what is wrong, and how to mend it."""
+    """Print a finding of the doctor: how bad it is, what was checked, what is wrong, and how to repair it."""
     level = f"{finding.level:8}"
     out.print(
         Text.assemble((level, LEVEL_STYLES[finding.level]), f"{finding.check:12}{finding.message}"),
@@ -70,7 +70,7 @@ def print_finding(finding: Finding) -> None:
 
 
 def print_rows(title: str, names: Sequence[str], rows: Sequence[Any]) -> None:
-    """The first rows of a list of objects, with these of their attributes."""
+    """Print the first objects of a list as rows of a table, with these attributes as its columns."""
     if not rows:
         return
     table = Table(*names, title=title, title_justify="left")
@@ -82,7 +82,7 @@ def print_rows(title: str, names: Sequence[str], rows: Sequence[Any]) -> None:
 
 
 def print_status(found: RequestStatus) -> None:
-    """How far a request is."""
+    """Print how far a request is."""
     facts = [("request", found.request_id), ("file", found.file or ""), ("status", found.status)]
     if found.rows is not None:
         facts.append(("rows", f"{found.rows:,}"))
@@ -174,5 +174,5 @@ def fail(message: str, as_json: bool, code: str | None = None, exit_code: int = 
 
 
 def print_error(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     err.print(f"imagi: {message}", style="red", markup=False, highlight=False, soft_wrap=True)

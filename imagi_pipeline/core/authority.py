@@ -17,7 +17,7 @@ _HOST_NAME = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*\.?")
 
 
 def normal_authority(text: str, default_port: int) -> str:
-    """Host and port as they are dialled: lower case, IDNA, without a default port. Raises UrlError."""
+    """Return host and port as they are dialled: lower case, IDNA, without a default port. Raises UrlError."""
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, ""

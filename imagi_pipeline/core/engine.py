@@ -78,7 +78,7 @@ class Budget:
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Lease]:
-        """A share of the budget that is given back at the end."""
+        """Take a share of the budget, and give it back at the end."""
         lease = Lease(self)
         try:
             yield lease
@@ -206,7 +206,7 @@ class _Work:
                 self._schedule.finished()
 
     def _process(self, download: Download) -> ImageResult | None:
-        """The result of one image; None when it is to be tried again."""
+        """Return the result of one image; None when it is to be tried again."""
         with contextlib.ExitStack() as place, self._bytes.lease() as memory:
             place.callback(self._schedule.downloaded, download)
             try:
@@ -265,7 +265,7 @@ class _Work:
         return source
 
     def _confirm(self, url: str, key: str, record: ImageRecord, source: FetchedImage | None) -> ImageResult:
-        """The image has not changed behind its URL: only the time of the check is new."""
+        """Return the result of an image that has not changed at its host: the time of the check is new."""
         record = replace(record, checked_at=time.time())
         if source:
             record = replace(record, etag=source.etag, last_modified=source.last_modified)
@@ -303,7 +303,7 @@ class _Work:
 
 
 def _digest(data: bytes) -> str:
-    """What tells whether an image has changed behind its URL; SHA-256 takes twenty times as long.
+    """Return what tells whether an image has changed behind its URL; SHA-256 takes twenty times as long.
 
     It need not resist an attack: who controls the sources of one URL could only make that URL look unchanged.
     """

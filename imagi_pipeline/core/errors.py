@@ -111,7 +111,7 @@ class ErrorCode(Enum):
 
     @classmethod
     def of(cls, code: str) -> ErrorCode:
-        """The member whose stable name is `code`; KeyError when there is none."""
+        """Return the member whose stable name is `code`; KeyError when there is none."""
         return _BY_CODE[code]
 
 
@@ -132,17 +132,17 @@ class ImagiError(Exception):
 
     @property
     def code(self) -> str:
-        """The stable name of the failure, for programs."""
+        """Return the stable name of the failure, for programs."""
         return self.kind.code
 
     @property
     def message(self) -> str:
-        """What happened and what to do, one line."""
+        """Return what happened and what to do, one line."""
         return str(self)
 
     @property
     def transient(self) -> bool:
-        """Whether a later try may succeed without any change."""
+        """Return whether a later try may succeed without any change."""
         return self.kind.transient
 
 

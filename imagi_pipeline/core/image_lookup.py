@@ -10,7 +10,7 @@ from imagi_pipeline.core.storage.store import Store
 
 
 def image_urls(store: Store, keys: Iterable[str]) -> dict[str, str]:
-    """The URLs of images by key: from their records, else from the newest requests that name them.
+    """Return the URLs of images by key: from their records, else from the newest requests that name them.
 
     A key that nothing names is left out.
     """

@@ -22,7 +22,7 @@ _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: object, limit: int = LONGEST_QUOTE) -> str:
-    """One line of at most `limit` characters that every terminal, report and CSV takes.
+    """Return one line of at most `limit` characters that every terminal, report and CSV takes.
 
     White space of any kind becomes single blanks. Control characters, ESC and NUL among them, marks that turn
     the direction of writing, and half surrogates become one question mark a run. What is too long ends with
@@ -36,7 +36,9 @@ def printable(text: object, limit: int = LONGEST_QUOTE) -> str:
 
 
 def no_formula(cell: str) -> str:
-    """A cell that a spreadsheet takes for text: what would begin a formula gets an apostrophe in front."""
+    """Return a cell that a spreadsheet takes for text: what would begin a formula gets an apostrophe in
+    front.
+    """
     return f"'{cell}" if cell.lstrip(" ").startswith(_BEGINS_FORMULA) else cell
 
 

@@ -63,7 +63,7 @@ class Table:
 
 
 def references_csv(found: CsvFindings) -> bytes:
-    """What was found in a CSV: its references, then its problems, which have no URL."""
+    """Return what was found in a CSV: its references, then its problems, which have no URL."""
     rows: list[Sequence[object]] = [
         (each.row, each.column, each.position, each.url, "", "") for each in found.references
     ]
@@ -72,12 +72,12 @@ def references_csv(found: CsvFindings) -> bytes:
 
 
 def distinct_urls(references: Table) -> list[str]:
-    """The URLs of a reference table, each once, in the order of their first appearance."""
+    """Return the URLs of a reference table, each once, in the order of their first appearance."""
     return list(dict.fromkeys(url for row in references if (url := row["url"])))
 
 
 def report_row(result: ImageResult) -> ReportRow:
-    """One image's row of the report."""
+    """Return one image's row of the report."""
     row: ReportRow = {"url": result.url, "key": result.key, "status": result.status}
     if result.record:
         row |= {name: getattr(result.record, name) for name in RECORD_COLUMNS}
@@ -96,14 +96,14 @@ def _copy_kept(record: ImageRecord) -> str:
 
 
 def report_csv(rows: Iterable[ReportRow], order: Sequence[str]) -> bytes:
-    """A report, or a part of one; `order` are the distinct URLs of its rows."""
+    """Return a report, or a part of one; `order` are the distinct URLs of its rows."""
     by_url = {row["url"]: row for row in rows}
     ordered = (by_url[url] for url in order)
     return _to_csv(REPORT_COLUMNS, ([row.get(name) for name in REPORT_COLUMNS] for row in ordered))
 
 
 def outcomes(report: Table, public_url: str) -> tuple[dict[str, str], dict[str, str]]:
-    """By source URL: the public URLs of the compressed images, and why images failed."""
+    """Return, by source URL, the public URLs of the compressed images, and why images failed."""
     urls, errors = {}, {}
     for row in report:
         if row["file"]:
@@ -122,20 +122,20 @@ def _to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def join_csv(parts: Sequence[str]) -> bytes:
-    """The rows of tables with equal columns as one table, as CSV."""
+    """Return the rows of tables with equal columns as one table, as CSV."""
     header = parts[0].partition("\n")[0] + "\n"
     return "".join([header, *(part.removeprefix(header) for part in parts)]).encode()
 
 
 def failed_keys(data: bytes) -> list[str]:
-    """The keys of the images that failed, from a report as CSV."""
+    """Return the keys of the images that failed, from a report as CSV."""
     if not _may_have_failures(data):
         return []
     return [row["key"] for row in Table(data) if row["status"] == "failed"]
 
 
 def has_failures(data: bytes, *, transient: bool = False) -> bool:
-    """Whether images failed in a report as CSV; with `transient`, for a reason that may pass."""
+    """Return whether images failed in a report as CSV; with `transient`, for a reason that may pass."""
     if not _may_have_failures(data):
         return False
     return any(
@@ -144,7 +144,7 @@ def has_failures(data: bytes, *, transient: bool = False) -> bool:
 
 
 def keys_with_copy(data: bytes) -> list[str]:
-    """The keys of the images that have a compressed copy, from a report as CSV."""
+    """Return the keys of the images that have a compressed copy, from a report as CSV."""
     return [row["key"] for row in Table(data) if row["file"]]
 
 
@@ -165,7 +165,7 @@ class ReportSummary:
 
     @property
     def savings(self) -> float:
-        """The share of bytes saved, 0 to 1."""
+        """Return the share of bytes saved, 0 to 1."""
         return 1 - self.bytes_after / self.bytes_before if self.bytes_before else 0.0
 
 

@@ -39,7 +39,7 @@ class Upkeep:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether it waits or works."""
+        """Return whether this work waits or is being done."""
         return self.status in (IN_QUEUE, PROCESSING)
 
 
@@ -71,13 +71,13 @@ class RequestStatus:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen by itself."""
+        """Return whether nothing more will happen by itself."""
         is_under_way = self.upkeep is not None and self.upkeep.is_under_way
         return self.status in (COMPLETED, FAILED, CANCELLED) and not is_under_way
 
     @property
     def all_failed(self) -> bool:
-        """Whether the request has ended and every one of its images failed."""
+        """Return whether the request has ended and every one of its images failed."""
         return (
             self.is_finished and self.images_total is not None and 0 < self.images_total <= self.images_failed
         )

@@ -23,7 +23,7 @@ class Caller:
     sees_all: bool = True
 
     def may_see(self, owner: str | None) -> bool:
-        """Whether a request of `owner` is this caller's business."""
+        """Return whether this caller may see and change a request of `owner`."""
         return self.sees_all or owner == self.name
 
 
@@ -32,7 +32,7 @@ class UnsafeAddressError(OSError):
 
 
 def authenticate(authorization: str | None, tokens: Sequence[ApiToken]) -> Caller:
-    """The caller behind an Authorization header; without `tokens`, anybody. Raises ApiError 401."""
+    """Return the caller behind an Authorization header; without `tokens`, anybody. Raises ApiError 401."""
     if not tokens:
         return Caller()
     scheme, _, given = (authorization or "").partition(" ")
@@ -76,7 +76,7 @@ def check_ui_address(host: str, settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine reaches an address."""
     if host == "localhost":
         return True
     try:
@@ -94,7 +94,7 @@ def check_host(host: str, settings: Settings) -> None:
 
 
 def is_known_host(host: str, *urls: str) -> bool:
-    """Whether a Host header names this machine: as localhost, by an address, or as one of `urls` does.
+    """Return whether a Host header names this machine: as localhost, by an address, or as one of `urls` does.
 
     A web site could have its own name lead to this machine (DNS rebinding), and its scripts would then be of
     the same origin. An address cannot be rebound, so all of them are known.
@@ -107,7 +107,8 @@ def is_known_host(host: str, *urls: str) -> bool:
 
 
 def is_own_call(headers: Headers, *urls: str) -> bool:
-    """Whether no other web site is behind a call; `urls` are the names under which this server is reached.
+    """Return whether no other web site is behind a call; `urls` are the names under which this server is
+    reached.
 
     Browsers say who is behind a call, and programs that are no browsers do not. To an address without TLS
     browsers send no Sec-Fetch-Site, but an Origin with all that could change something.

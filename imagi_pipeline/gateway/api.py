@@ -76,7 +76,7 @@ class Gateway:
     async def read(
         self, request: Request, upload: Upload, caller: Caller, *, most: int
     ) -> tuple[bytes, CsvFindings]:
-        """A CSV's bytes and what is found in it; raises CsvError when it cannot be processed."""
+        """Return a CSV's bytes and what is found in it; raises CsvError when it cannot be processed."""
         data = await to_thread.run_sync(upload.read, limiter=self.uploads)
         found = await self.upload_reader.read(
             data,
@@ -89,11 +89,11 @@ class Gateway:
         return data, found
 
     async def ask(self, work: Callable[..., T], *arguments: object) -> T:
-        """What `work` returns, which waits for Dagster."""
+        """Return what `work` returns, which waits for Dagster."""
         return await to_thread.run_sync(work, *arguments, limiter=self.asking)
 
     def status(self, request_id: UUID, caller: Caller) -> Status:
-        """The status of a request that the caller may see."""
+        """Return the status of a request that the caller may see."""
         return status_document(self.requests.status(str(request_id), caller), self.store, self.settings)
 
     def expect_callback(self, found: RequestStatus) -> None:
@@ -227,7 +227,7 @@ async def inspect_csv(request: Request, gateway: TheGateway, caller: TheCaller) 
 
 @router.get("/check_request_status/{request_id}/", responses=responses(404, 503))
 async def check_request_status(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Status:
-    """How far a request is."""
+    """Tell how far a request is."""
     return await gateway.ask(gateway.status, request_id, caller)
 
 
@@ -238,7 +238,7 @@ async def list_requests(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> StatusPage:
-    """The newest requests. The first page begins with those that have no run yet, beyond `limit`."""
+    """List the newest requests. The first page begins with those that have no run yet, beyond `limit`."""
     page = await gateway.ask(gateway.requests.recent, caller, limit, cursor)
     return StatusPage(
         requests=[status_document(found, gateway.store, gateway.settings) for found in page.requests],
@@ -261,7 +261,7 @@ async def retry_request(request_id: UUID, gateway: TheGateway, caller: TheCaller
 
 
 def _accepted(found: RequestStatus) -> Accepted:
-    """Where the run stands that was asked for, or stopped."""
+    """Return where the run stands that was asked for, or stopped."""
     return Accepted(request_id=found.request_id, status=found.upkeep.status if found.upkeep else found.status)
 
 
@@ -274,7 +274,7 @@ _CSV_ANSWER = {"description": "The CSV.", "content": {"text/csv": {"schema": {"t
     responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
 )
 async def download_result(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
-    """The enriched CSV, in the encoding that the CSV came in."""
+    """Download the enriched CSV, in the encoding that the CSV came in."""
     found = await gateway.ask(gateway.requests.status, str(request_id), caller)
     name = UPath(found.file or "upload.csv")
     path = gateway.store.result(found.request_id, name.name)
@@ -287,7 +287,7 @@ async def download_result(request_id: UUID, gateway: TheGateway, caller: TheCall
     responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
 )
 async def download_report(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
-    """The compression report: one row per image."""
+    """Download the compression report, which has one row per image."""
     found = await gateway.ask(gateway.requests.status, str(request_id), caller)
     stem = UPath(found.file or "upload.csv").stem
     return await gateway.ask(
@@ -321,7 +321,7 @@ async def list_images(
     offset: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> ImagePage:
-    """The images of a request: what they were and became, or why they failed."""
+    """List the images of a request: what they were and what they became, or why they failed."""
     return await gateway.ask(_images, gateway, str(request_id), caller, status, range(offset, offset + limit))
 
 
@@ -347,7 +347,7 @@ def _images(
     },
 )
 async def preview_source(request_id: UUID, key: str, gateway: TheGateway, caller: TheCaller) -> Response:
-    """The source image, to be compared with the compressed one."""
+    """Fetch the source image, so that it can be compared with the compressed one."""
     look = functools.partial(_source_image, gateway, str(request_id), key, caller)
     return await to_thread.run_sync(look, limiter=gateway.previews)
 
@@ -378,7 +378,7 @@ service = APIRouter()
 
 @service.get("/healthz", responses=responses(403))
 async def healthz() -> Health:
-    """Whether this process answers."""
+    """Say that this process answers."""
     return Health(status="ok", problems=[])
 
 
@@ -387,7 +387,7 @@ async def healthz() -> Health:
     responses={503: {"model": Health, "description": "Something is missing: `problems`."}, **responses(403)},
 )
 async def readyz(gateway: TheGateway, response: Response) -> Health:
-    """Whether requests can be processed: Dagster, its daemon and sensor, and the storage."""
+    """Say whether requests can be processed: it looks at Dagster, its daemon and sensor, and the storage."""
     found = await gateway.ask(health.problems, gateway.store, gateway.client)
     response.status_code = 503 if found else 200
     return Health(status="not ready" if found else "ok", problems=found)
@@ -403,6 +403,6 @@ async def readyz(gateway: TheGateway, response: Response) -> Health:
     dependencies=[Depends(_caller)],
 )
 async def prometheus_metrics(gateway: TheGateway) -> Response:
-    """The figures of this gateway, for Prometheus."""
+    """Give the figures of this gateway to Prometheus."""
     figures = await gateway.ask(gateway.metrics.exposition)
     return Response(figures, headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -49,7 +49,7 @@ async def _tidy(store: Store) -> None:
 
 
 def build_app(settings: Settings) -> FastAPI:
-    """The gateway with these settings. Raises StorageError when the storage cannot be used."""
+    """Return the gateway with these settings. Raises StorageError when the storage cannot be used."""
     gateway = _make_gateway(settings)
 
     @contextlib.asynccontextmanager

@@ -122,14 +122,14 @@ class DagsterClient:
     # -- what is known
 
     def request_status(self, request_id: str) -> RequestStatus | None:
-        """The status of a request by its newest run; None when it has no run."""
+        """Return the status of a request by its newest run; None when it has no run."""
         run = self._newest_run(request_id)
         return self._status(run) if run else None
 
     def recent_requests(
         self, most: int, *, owner: str | None = None, cursor: str | None = None
     ) -> RequestPage:
-        """The status of at most `most` requests, newest run first, each once, also over several pages.
+        """Return the status of at most `most` requests, newest run first, each once, also over several pages.
 
         With `owner`, only those of this owner; `cursor` is the `next` of the page before. A request that is
         launched again in the meantime is on the first page from then on.
@@ -149,7 +149,8 @@ class DagsterClient:
         return RequestPage(list(found.values()), None)
 
     def changed_requests(self, since: float, most: int) -> list[RequestStatus]:
-        """The status of all requests with a run that changed after a time (seconds since 1970), in any order.
+        """Return the status of all requests with a run that changed after a time (seconds since 1970), in any
+        order.
 
         Of several runs of a request that changed, the newest counts; of upkeep it is the run's own status.
         `most` runs are asked for in one query: 12 ms of Dagster's time and 1.2 ms for each run. A run carries
@@ -163,13 +164,13 @@ class DagsterClient:
         return list(found.values())
 
     def count_runs(self) -> dict[str, int]:
-        """How many runs of requests there are, by the status of the request."""
+        """Return how many runs of requests there are, by the status of the request."""
         answer = self._ask("count_runs", {}, QUICK_TIMEOUT)
         counts = {name: _wanted(part, "Runs")["count"] for name, part in answer.items()}
         return {_STATUS_OF_COUNT[name]: count for name, count in counts.items()}
 
     def failed_images(self, request_id: str) -> list[FailedImage]:
-        """The failed images in the newest report of a request, at most 100; none without a report."""
+        """Return the failed images in the newest report of a request, at most 100; none without a report."""
         event = self._newest_materialization("failed_images", {"requestId": request_id})
         tables = {entry["label"]: entry.get("table") for entry in event["metadataEntries"]} if event else {}
         records = (tables.get("failures") or {"records": []})["records"]
@@ -177,7 +178,7 @@ class DagsterClient:
         return [FailedImage(row["url"], row["error_code"], row["error"]) for row in rows]
 
     def image(self, key: str) -> MaterializedImage | None:
-        """The newest materialization of an image; None when it was never compressed."""
+        """Return the newest materialization of an image; None when it was never compressed."""
         event = self._newest_materialization("image", {"key": key})
         if event is None:
             return None
@@ -185,7 +186,7 @@ class DagsterClient:
         return MaterializedImage(key, event["runId"], int(event["timestamp"]) / 1000, metadata)
 
     def health(self) -> list[str]:
-        """What keeps Dagster from working on requests, each in a sentence that says what to do."""
+        """Return what keeps Dagster from working on requests, each in a sentence that says what to do."""
         answer = self._ask("health", {}, QUICK_TIMEOUT)
         daemons = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
         return [*_daemon_problems(daemons), *_code_problems(_locations(answer))]
@@ -229,7 +230,7 @@ class DagsterClient:
         return next(self._runs(1, tags={REQUEST_ID_TAG: request_id}), None)
 
     def _status(self, newest: dict[str, Any]) -> RequestStatus:
-        """The status of a request by its newest run; beside its result, if the run is upkeep."""
+        """Return the status of a request by its newest run; beside its result, if the run is upkeep."""
         status, what = _status_of(newest), upkeep_of_run(_tags_of(newest))
         if what is None:
             return status
@@ -254,7 +255,7 @@ class DagsterClient:
         cursor: str | None = None,
         **conditions: Any,
     ) -> Iterator[dict[str, Any]]:
-        """All runs of requests, newest first, `at_once` in a query."""
+        """Yield all runs of requests, newest first, `at_once` in a query."""
         conditions |= {"pipelineName": JOB_NAME, "tags": _pairs(tags or {})}
         while True:
             variables = {"filter": conditions, "limit": at_once, "cursor": cursor}
@@ -325,7 +326,7 @@ class DagsterClient:
         return data
 
     def _session(self) -> requests.Session:
-        """The session of this thread, whose connection is kept only while Dagster surely keeps it too."""
+        """Return the session of this thread; its connection is kept only as long as Dagster keeps it."""
         kept, now = self._of_thread, time.monotonic()
         session: requests.Session | None = getattr(kept, "session", None)
         if session is None or now - kept.used_at > SECONDS_CONNECTED:
@@ -360,7 +361,7 @@ def _message_of(result: dict[str, Any]) -> str:
 
 
 def _line(text: str) -> str:
-    """The first line of a message; Dagster's go on with a stack trace."""
+    """Return the first line of a message; Dagster's go on with a stack trace."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
 
 

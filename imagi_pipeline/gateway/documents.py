@@ -205,7 +205,7 @@ class Health(BaseModel):
 
 
 def status_document(found: RequestStatus, store: Store, settings: Settings) -> Status:
-    """The status as the API answers it."""
+    """Return the status as the API answers it."""
     result = store.result(found.request_id, found.file or "")
     # While a whole run is under way, and if it fails, the result of the one before is still there.
     has_result = found.status == COMPLETED or (
@@ -233,7 +233,7 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
 
 
 def inspection_document(file: str, found: CsvFindings) -> Inspection:
-    """What was found in a CSV."""
+    """Return what was found in a CSV."""
     return Inspection(
         file=file,
         encoding=found.encoding,
@@ -262,7 +262,7 @@ def inspection_document(file: str, found: CsvFindings) -> Inspection:
 
 
 def image_document(row: Mapping[str, str], public_url: str) -> Image:
-    """A row of the report."""
+    """Return a row of the report."""
     failed = row["status"] == "failed"
     known = {name: row[name] or None for name in row if name in Image.model_fields and name != "error"}
     return Image.model_validate(

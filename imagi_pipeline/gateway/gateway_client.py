@@ -68,7 +68,7 @@ class GatewayClient:
         return str(answer.json()["request_id"])
 
     def status(self, request_id: str) -> RequestStatus:
-        """How far a request is."""
+        """Return how far a request is."""
         document = self._ask("GET", _STATUS.format(request_id)).json()
         progress, error = document["progress"], document["error"] or {}
         return RequestStatus(
@@ -88,7 +88,7 @@ class GatewayClient:
         )
 
     def status_url(self, request_id: str) -> str:
-        """Where the status of a request is told."""
+        """Return where the status of a request is told."""
         return self._url + API + _STATUS.format(request_id)
 
     def download(self, request_id: str, kind: str, target: Path) -> None:

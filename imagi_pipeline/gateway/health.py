@@ -18,7 +18,7 @@ SECONDS_TO_WAIT = 900.0
 
 
 def problems(store: Store, client: DagsterClient) -> list[str]:
-    """What keeps requests from being processed, each in a sentence; nothing when all is well."""
+    """Return what keeps requests from being processed, each in a sentence; nothing when all is well."""
     return [*_storage_problems(store), *_dagster_problems(client), *_waiting_problems(store)]
 
 
@@ -40,7 +40,7 @@ def _dagster_problems(client: DagsterClient) -> list[str]:
 
 
 def oldest_wait(store: Store) -> float:
-    """Seconds for which the oldest request in the landing folder has been waiting for its run."""
+    """Return the seconds for which the oldest request in the landing folder has been waiting for its run."""
     arrivals = [found.created for found in waiting_requests(store) if found.created]
     return max(0.0, time.time() - min(arrivals)) if arrivals else 0.0
 

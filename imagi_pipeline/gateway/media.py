@@ -27,7 +27,7 @@ class CompressedImages(StaticFiles):
         """Do nothing: before the first image there is no folder, and that is no fault."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """The image, with ETag and Range by Starlette; 404 for anything else in the folder."""
+        """Return the image, with ETag and Range by Starlette; 404 for anything else in the folder."""
         if not is_compressed_image(path):
             raise HTTPException(404)
         return await super().get_response(path, scope)
@@ -64,6 +64,6 @@ class ImagesOfABucket:
 
 
 def browser_type(data: bytes) -> str | None:
-    """The media type of an image that every browser shows, by its first bytes; None for anything else."""
+    """Return the media type of an image that every browser shows, by its first bytes; None for all else."""
     found = file_type(data)
     return found.media_type if found else None

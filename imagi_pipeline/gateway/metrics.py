@@ -59,7 +59,7 @@ class Metrics:
         self._registry.register(_Gauges(store, client, callbacks))
 
     def exposition(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """Return all figures in Prometheus' text format."""
         return generate_latest(self._registry)
 
 

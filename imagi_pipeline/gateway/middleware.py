@@ -56,7 +56,7 @@ class Guard:
 
 
 def security_headers(images_from: Iterable[str]) -> dict[str, str]:
-    """The headers of every answer; the page may show images from the sites of these URLs, no more."""
+    """Return the headers of every answer; the page may show images from the sites of these URLs, no more."""
     images = " ".join(f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, images_from))
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; "

@@ -58,12 +58,12 @@ class ApiError(Exception):
 
     @property
     def code(self) -> str:
-        """The stable name of the reason."""
+        """Return the stable name of the reason."""
         return self.detail.code
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of an endpoint, for its documentation."""
+    """Return the errors of an endpoint, for its documentation."""
     return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
 
 
@@ -96,7 +96,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """The answer to the caller that an exception stands for."""
+    """Return the answer to the caller that an exception stands for."""
     match error:
         case ApiError():
             found = error
@@ -127,11 +127,11 @@ _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 
 
 def unavailable(code: str, message: str, seconds: float = SECONDS_TO_RETRY) -> ApiError:
-    """503, to be tried again after some seconds."""
+    """Return an error with status 503, which tells the caller to try again after some seconds."""
     return ApiError(503, code, message, headers={"Retry-After": str(math.ceil(seconds))})
 
 
 def answer(error: ApiError) -> JSONResponse:
-    """The answer that an error is."""
+    """Return the answer that an error is."""
     body = Problem(error=error.detail).model_dump()
     return JSONResponse(body, status_code=error.status, headers=error.headers)

@@ -56,7 +56,7 @@ class RequestService:
         self._one_retry_at_a_time = threading.Lock()
 
     def find(self, request_id: str) -> RequestStatus | None:
-        """The status of a request, whoever it belongs to; None when there is no such request."""
+        """Return the status of a request, whoever it belongs to; None when there is no such request."""
         found = self._board.status(request_id)
         if found is None:
             found = status_without_run(self._store, request_id)
@@ -66,14 +66,16 @@ class RequestService:
         return found
 
     def status(self, request_id: str, caller: Caller) -> RequestStatus:
-        """The status of a request."""
+        """Return the status of a request."""
         found = self.find(request_id)
         if found is None or not caller.may_see(found.owner):
             raise ApiError(404, "unknown_request", f"There is no request {request_id}.")
         return found
 
     def recent(self, caller: Caller, most: int, cursor: str | None) -> RequestPage:
-        """The newest requests; before the first `most`, those that have no run yet, 100 of them at most."""
+        """Return the newest requests; before the first `most`, those that have no run yet, 100 of them at
+        most.
+        """
         owner = None if caller.sees_all else caller.name
         page = self._client.recent_requests(most, owner=owner, cursor=cursor)
         if cursor:
@@ -107,7 +109,7 @@ class RequestService:
         return now
 
     def _tell_to_stop(self, run_id: str) -> bool:
-        """Whether Dagster stops a run; it stops none that is just starting."""
+        """Return whether Dagster stops a run; it stops none that is just starting."""
         try:
             self._client.cancel(run_id)
         except DagsterRefusedError:
@@ -134,7 +136,7 @@ class RequestService:
             return self.status(request_id, caller)
 
     def report_rows(self, found: RequestStatus) -> Iterator[dict[str, str]]:
-        """The rows of the report of a request, one per image; raises ApiError when there is none."""
+        """Yield the rows of the report of a request, one per image; raises ApiError when there is none."""
         path = self._store.report(found.request_id)
         try:
             with path.open(newline="", encoding="utf-8") as text:
@@ -151,7 +153,7 @@ def _size_of_retry(found: RequestStatus) -> str:
 
 
 def nothing_there(found: RequestStatus) -> ApiError:
-    """Why a request has no result."""
+    """Return why a request has no result."""
     if found.is_finished:
         return ApiError(404, "no_result", f"The request is {found.status}. {found.error or ''}".strip())
     return ApiError(409, "not_ready", f"The request is {found.status}: ask for its status until it is done.")

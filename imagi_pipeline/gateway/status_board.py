@@ -59,7 +59,7 @@ class StatusBoard:
         self._lock = threading.Lock()
 
     def status(self, request_id: str) -> RequestStatus | None:
-        """The status by the newest run, about a second old at most, the end less; None without a run.
+        """Return the status by the newest run, about a second old at most, the end less; None without a run.
 
         Raises DagsterUnreachableError.
         """
@@ -104,7 +104,7 @@ class StatusBoard:
             self._looked_at = now
 
     def _may_have_ended(self, request_id: str, now: float) -> bool:
-        """Whether a look for the end of a request is worth it that the board has as unfinished."""
+        """Return whether a look for the end of a request is worth it that the board has as unfinished."""
         entry = self._entries.get(request_id)
         if not entry or (entry.status and entry.status.is_finished):
             return False

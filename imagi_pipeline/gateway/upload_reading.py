@@ -37,7 +37,7 @@ class FairTurns:
 
     @contextlib.asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[None]:
-        """A place for as long as the context lasts."""
+        """Hold a place for as long as the context lasts."""
         await self._take(caller)
         try:
             yield
@@ -107,7 +107,7 @@ class UploadReader:
         caller: str,
         is_gone: Callable[[], Awaitable[bool]],
     ) -> CsvFindings:
-        """What is found in a CSV, with at most `most` references and problems.
+        """Return what is found in a CSV, with at most `most` references and problems.
 
         Raises CsvError as `CsvReader.read` does, and ClientDisconnect when `is_gone` says so meanwhile.
         """

@@ -69,14 +69,14 @@ class Upload:
     size: int
 
     def read(self) -> bytes:
-        """Its bytes."""
+        """Return the bytes of the upload."""
         self.file.seek(0)
         return self.file.read()
 
 
 @contextlib.asynccontextmanager
 async def received(request: Request, settings: Settings) -> AsyncIterator[Upload]:
-    """The CSV in the body of a request: a multipart form with a `file`, or the CSV itself.
+    """Take the CSV from the body of a call, which is a multipart form with a `file`, or the CSV itself.
 
     Raises ApiError (413, 415, 422, 503).
     """
@@ -251,7 +251,7 @@ class Intake:
         return request_id
 
     def _request_of(self, key: str, owner: str | None, options: Options, data: bytes) -> str:
-        """The request id that belongs to a key; it is kept before the request is published."""
+        """Return the request id that belongs to a key; it is kept before the request is published."""
         path = self._store.idempotency_keys / f"{_digest(repr((owner, key)).encode())}.json"
         content = _digest(repr(options).encode() + data)
         request_id = str(uuid.uuid4())

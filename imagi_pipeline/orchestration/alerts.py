@@ -32,7 +32,7 @@ class Watch:
     waits_since: float | None = None
 
     def look(self, *, passed: bool, now: float) -> bool | None:
-        """What is to be reported, if anything."""
+        """Return what is to be reported, if anything."""
         self.waits_since = None if passed else self.waits_since or now
         too_long = self.waits_since is not None and now - self.waits_since >= SECONDS_TO_WAIT
         is_new = self.reported is not passed and (passed or too_long)

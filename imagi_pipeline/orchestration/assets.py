@@ -72,7 +72,9 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
 
 
 def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
-    """The asset of images. Another `code_version`, the fingerprint of the compression, makes all stale."""
+    """Return the asset of images. Another `code_version`, the fingerprint of the compression, makes all
+    stale.
+    """
     return dg.multi_asset(
         name="compressed_image",
         specs=[
@@ -194,7 +196,9 @@ compression_report_and_enriched_csv = dg.AssetsDefinition.from_graph(
 
 
 def _is_whole(context: dg.OpExecutionContext) -> bool:
-    """Whether `uploaded_csv` is surely a part of the run, which has then written the tags of its start."""
+    """Return whether `uploaded_csv` is surely a part of the run, which has then written the tags of its
+    start.
+    """
     return context.job_name == JOB_NAME and context.run.parent_run_id is None
 
 
@@ -234,7 +238,7 @@ def _write_enriched_csv(context: dg.OpExecutionContext, imagi: ImagiResource) ->
 
 
 def _chunks(context: dg.OpExecutionContext, imagi: ImagiResource) -> list[dict[str, Any]]:
-    """What the steps of the chunks kept; a chunk without is compressed here.
+    """Return what the steps of the chunks kept; a chunk without is compressed here.
 
     It had no step, or one of another run, which this one is to go on with.
     """
@@ -279,7 +283,7 @@ class _Chunk:
 
 
 def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
-    """The images that a run which is to try only the failed ones again leaves as they are."""
+    """Return the images that a run which is to try only the failed ones again leaves as they are."""
     if ONLY_FAILED_TAG not in context.run.tags:
         return frozenset()
     report = store.read(store.report(context.partition_key))

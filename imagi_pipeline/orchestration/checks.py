@@ -61,7 +61,7 @@ def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult
 
 
 def rows_of_the_upload(before: CsvTable, store: Store, path: UPath, *, in_place: bool) -> dg.AssetCheckResult:
-    """Whether a stored enriched CSV has the rows of the upload; both are gone through side by side.
+    """Return whether a stored enriched CSV has the rows of the upload; both are gone through side by side.
 
     With `in_place`, but for the columns of the images.
     """
@@ -95,12 +95,12 @@ def _compared(before: CsvTable, after: Iterable[list[str]], *, in_place: bool) -
 
 
 def _without(columns: list[int], row: list[str]) -> list[str]:
-    """The row with its cells in these columns blank."""
+    """Return the row with its cells in these columns blank."""
     return ["" if index in columns else value for index, value in enumerate(row)] if columns else row
 
 
 def images_compressed(summary: reports.ReportSummary) -> dg.AssetCheckResult:
-    """Whether all images of a report are there."""
+    """Return whether all images of a report are there."""
     failed, images = summary.failed, summary.images
     return _result(
         passed=not failed,
@@ -144,7 +144,7 @@ def _result(
 
 
 def _request_id(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> str:
-    """The request of the run; of a check that was launched by itself, the newest request."""
+    """Return the request of the run; of a check that was launched by itself, the newest request."""
     step = context.op_execution_context
     if step.has_partition_key:
         return str(step.partition_key)

@@ -54,7 +54,7 @@ def of_upload(manifest: RequestManifest, found: CsvFindings) -> Metadata:
 
 
 def _warnings(found: CsvFindings) -> Metadata:
-    """What the sender should know of the CSV; nothing when there is nothing."""
+    """Return what the sender should know of the CSV; nothing when there is nothing."""
     messages = [warning.message for warning in found.warnings[:MOST_ROWS]]
     return {"warnings": dg.MetadataValue.json(messages)} if messages else {}
 
@@ -120,7 +120,7 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
 
 
 def thumbnail_pair(result: ImageResult) -> dict[str, Any]:
-    """An image before and after, as text that can be sent as JSON."""
+    """Return an image before and after, as text that can be sent as JSON."""
     assert result.thumbnails is not None
     assert result.record is not None
     return {
@@ -142,7 +142,7 @@ def _contact_sheet(pairs: list[dict[str, Any]]) -> str:
 
 
 def _verbatim(text: str) -> str:
-    """A text as a Markdown block that nothing in the text can end."""
+    """Return a text as a Markdown block that nothing in the text can end."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"
@@ -151,6 +151,6 @@ def _verbatim(text: str) -> str:
 def _table(
     name: str, columns: list[str], rows: Iterable[Mapping[str, object]], most: int = MOST_ROWS
 ) -> Metadata:
-    """The first rows as a table of the UI; nothing when there are none."""
+    """Return the first rows as a table of the UI; nothing when there are none."""
     records = [dg.TableRecord({column: str(row[column]) for column in columns}) for row in islice(rows, most)]
     return {name: dg.MetadataValue.table(records)} if records else {}

@@ -68,7 +68,7 @@ def _furnish(home: Path) -> None:
 
 
 def open_instance(*, capture_output: bool = True) -> dg.DagsterInstance:
-    """The instance in the furnished DAGSTER_HOME; a context manager that closes it.
+    """Return the instance in the furnished DAGSTER_HOME; a context manager that closes it.
 
     Without `capture_output` the terminal stays with this process while it executes steps: Dagster would turn
     it into files, through helper processes that meet Ctrl-C with a stack trace.
@@ -82,7 +82,7 @@ def open_instance(*, capture_output: bool = True) -> dg.DagsterInstance:
 
 
 def recent_requests(instance: dg.DagsterInstance, most: int) -> list[RequestStatus]:
-    """The status of the requests of the newest runs, newest first."""
+    """Return the status of the requests of the newest runs, newest first."""
     records = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME), limit=most)
     newest: dict[str, RequestStatus] = {}
     for record in records:
@@ -94,7 +94,7 @@ def recent_requests(instance: dg.DagsterInstance, most: int) -> list[RequestStat
 
 
 def request_status(instance: dg.DagsterInstance, request_id: str) -> RequestStatus | None:
-    """The status of a request by its newest run; None when it has no run."""
+    """Return the status of a request by its newest run; None when it has no run."""
     records = instance.get_run_records(
         dg.RunsFilter(job_name=JOB_NAME, tags={REQUEST_ID_TAG: request_id}), limit=1
     )
@@ -102,7 +102,7 @@ def request_status(instance: dg.DagsterInstance, request_id: str) -> RequestStat
 
 
 def _with_upkeep(instance: dg.DagsterInstance, newest: dg.RunRecord) -> RequestStatus:
-    """The status of a request by its newest run; beside its result, if the run is upkeep."""
+    """Return the status of a request by its newest run; beside its result, if the run is upkeep."""
     status, what = _status_of_record(newest), upkeep_of_run(newest.dagster_run.tags)
     if what is None:
         return status

@@ -33,12 +33,12 @@ _START = "Start `imagi serve`, or `dagster-daemon run` with this DAGSTER_HOME."
 
 
 def dagster_home() -> Path:
-    """The home of the instance, as all commands find it; it need not be there."""
+    """Return the home of the instance, as all commands find it; it need not be there."""
     return Path(os.environ.get("DAGSTER_HOME") or default_folder() / "dagster_home").expanduser().absolute()
 
 
 def check_home(home: Path) -> list[Finding]:
-    """Whether DAGSTER_HOME is there and furnished."""
+    """Return whether DAGSTER_HOME is there and furnished."""
     if not home.is_dir():
         return [Finding("home", Level.ERROR, f"DAGSTER_HOME, {home}, does not exist.", _FURNISH)]
     if not (home / "dagster.yaml").exists():
@@ -56,14 +56,14 @@ def check_home(home: Path) -> list[Finding]:
 
 @contextmanager
 def existing_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance of a home as it is; raises whatever Dagster raises over a bad dagster.yaml."""
+    """Open the instance of a home as it is; raises whatever Dagster raises about a bad dagster.yaml."""
     os.environ["DAGSTER_HOME"] = str(home)  # our storage in dagster.yaml is where this says
     with dg.DagsterInstance.from_config(str(home)) as instance:
         yield instance
 
 
 def check_instance(instance: dg.DagsterInstance) -> list[Finding]:
-    """Whether dagster.yaml says what dead runs need to be found and tried again."""
+    """Return whether dagster.yaml says what dead runs need to be found and tried again."""
     said = {
         f"run_launcher is not {ImagiRunLauncher.__name__}: runs that lost their process are never found": (
             isinstance(instance.run_launcher, ImagiRunLauncher)
@@ -81,7 +81,7 @@ def check_instance(instance: dg.DagsterInstance) -> list[Finding]:
 
 
 def check_event_storage(instance: dg.DagsterInstance, home: Path) -> list[Finding]:
-    """Which storage the runs and events are in, and whether it is in a good place."""
+    """Return which storage the runs and events are in, and whether it is in a good place."""
     storage = instance.event_log_storage
     kind = network_file_system(home)
     if kind and type(storage).__module__.startswith(("dagster.", embedded_storage.__name__)):
@@ -101,7 +101,7 @@ def check_event_storage(instance: dg.DagsterInstance, home: Path) -> list[Findin
 
 
 def check_daemon(instance: dg.DagsterInstance, now: float) -> list[Finding]:
-    """Whether every daemon that the instance needs has told lately that it lives and works."""
+    """Return whether every daemon that the instance needs has told lately that it lives and works."""
     beats = instance.get_daemon_heartbeats()
     if not beats:
         message = "No daemon has run here yet: enough for `imagi process`, too little for the landing folder."
@@ -128,7 +128,9 @@ def check_daemon(instance: dg.DagsterInstance, now: float) -> list[Finding]:
 
 
 def check_instigators(instance: dg.DagsterInstance, defs: dg.Definitions) -> list[Finding]:
-    """Whether the sensors and schedules that are on by default are on, and all that are on do their work."""
+    """Return whether the sensors and schedules that are on by default are on, and all that are on do their
+    work.
+    """
     states = {state.instigator_name: state for state in instance.all_instigator_state()}
     findings = []
     expected = _on_by_default(defs)
@@ -150,7 +152,7 @@ def check_instigators(instance: dg.DagsterInstance, defs: dg.Definitions) -> lis
 
 
 def check_runs(instance: dg.DagsterInstance, now: float) -> list[Finding]:
-    """Whether a process works on each run that is STARTED."""
+    """Return whether a process works on each run that is STARTED."""
     launcher = ImagiRunLauncher(grace_seconds=0)
     launcher.register_instance(instance)
     started = list(run_records(instance, dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
@@ -168,7 +170,7 @@ def check_runs(instance: dg.DagsterInstance, now: float) -> list[Finding]:
 
 
 def requests_with_runs(instance: dg.DagsterInstance) -> set[str]:
-    """The requests that have a run."""
+    """Return the requests that have a run."""
     return {found for record in run_records(instance) if (found := request_of_run(record.dagster_run))}
 
 

@@ -30,5 +30,5 @@ process_csv = dg.define_asset_job(
     config=console_log_level("CRITICAL"),
 )
 def purge() -> None:
-    """The job."""
+    """Run the job in one step."""
     remove_expired()

@@ -65,7 +65,7 @@ def tag_request(context: Context, request_id: str, manifest: RequestManifest) ->
 
 
 def request_tags(request_id: str, manifest: RequestManifest) -> dict[str, str]:
-    """What every run of a request carries, as far as its manifest tells."""
+    """Return what every run of a request carries, as far as its manifest tells."""
     tags = {REQUEST_ID_TAG: request_id, FILE_TAG: manifest.name}
     if manifest.created:
         tags[CREATED_TAG] = str(manifest.created)
@@ -75,7 +75,7 @@ def request_tags(request_id: str, manifest: RequestManifest) -> dict[str, str]:
 
 
 def _created(context: Context, request_id: str) -> float:
-    """When a request came, by its first run: that of a dropped file is written nowhere else."""
+    """Return when a request came, by its first run: that of a dropped file is written nowhere else."""
     of_request = dg.RunsFilter(tags={REQUEST_ID_TAG: request_id})
     runs = context.instance.get_run_records(of_request, limit=1, ascending=True)
     if not runs:
@@ -84,7 +84,7 @@ def _created(context: Context, request_id: str) -> float:
 
 
 def tag_found(context: Context, found: CsvFindings, settings: str) -> None:
-    """What is in the CSV, and the start of the count of its images."""
+    """Write what is in the CSV into the run's tags, and start the count of its images."""
     counts: dict[str, str | int] = {ROWS_TAG: found.data_row_count, PROBLEMS_TAG: found.problem_count}
     _tag(context, counts | _start(found.image_count, settings))
 
@@ -102,7 +102,7 @@ def _start(images: int, settings: str) -> dict[str, str | int]:
 
 
 def tag_end(context: Context, summary: ReportSummary) -> None:
-    """The final figures, exact also when chunks ran side by side and wrote over each other's."""
+    """Write the final figures; they are exact even if chunks ran side by side and overwrote each other's."""
     _tag(
         context,
         {
@@ -122,7 +122,7 @@ def add_image_partitions(context: Context, urls: Sequence[str]) -> None:
 
 
 def failure(error: ImagiError) -> dg.Failure:
-    """The failure of a step for a reason that the sender of the CSV understands."""
+    """Return the failure of a step for a reason that the sender of the CSV understands."""
     return dg.Failure(error.message, metadata={"code": error.code}, allow_retries=False)
 
 

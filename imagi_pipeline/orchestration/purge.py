@@ -82,7 +82,7 @@ class Purged:
     kept: list[str] = field(default_factory=list)
 
     def describe(self) -> dict[str, Any]:
-        """The counts, then the lists that are not empty."""
+        """Return the counts, then the lists that are not empty."""
         lists = {
             "request_list": self.requests,
             "image_list": self.images,
@@ -213,7 +213,7 @@ class Purge:
         return facts
 
     def _busy(self) -> set[str]:
-        """The requests that somebody works on, or is about to."""
+        """Return the requests that somebody works on, or is about to."""
         return requests_in_flight(self._instance) | landing_requests(self._store)
 
     def _purge_requests(

@@ -51,7 +51,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
-        """The cursor of the look before; at the first look one that has seen nothing."""
+        """Return the cursor of the look before; at the first look one that has seen nothing."""
         return cls(**json.loads(text)) if text else cls()
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ def find_requests(instance: dg.DagsterInstance, store: Store, cursor: Cursor) ->
 
 
 def _is_any_repaired(instance: dg.DagsterInstance, keys: Sequence[str], runs: Sequence[dg.RunRecord]) -> bool:
-    """Whether one of some images was materialized by one of some runs.
+    """Return whether one of some images was materialized by one of some runs.
 
     The events of these images are asked for, not those of the runs: reading 100,000 takes 40 seconds.
     """
@@ -116,7 +116,7 @@ def _is_any_repaired(instance: dg.DagsterInstance, keys: Sequence[str], runs: Se
 
 
 def take_ready(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> list[dg.RunRequest]:
-    """The runs of the waiting requests that have none in flight; they wait no longer."""
+    """Return the runs of the waiting requests that have none in flight; they wait no longer."""
     in_flight = requests_in_flight(instance) if cursor.waiting else set()
     ready = [request_id for request_id in cursor.waiting if request_id not in in_flight]
     requests = []

@@ -16,7 +16,7 @@ from imagi_pipeline.orchestration.progress import failure
 
 
 def read_manifest(store: Store, request_id: str) -> RequestManifest:
-    """What came with the CSV of a request."""
+    """Return what came with the CSV of a request."""
     manifest = store.read_manifest(request_id)
     if manifest is None:
         raise dg.Failure(
@@ -29,7 +29,7 @@ def read_manifest(store: Store, request_id: str) -> RequestManifest:
 def find_in_upload(
     store: Store, request_id: str, manifest: RequestManifest, limits: CsvLimits
 ) -> CsvFindings:
-    """What is found in the CSV, by a process that is ended when it takes too much; raises dg.Failure."""
+    """Return what a process finds in the CSV; it is ended if it takes too much. Raises dg.Failure."""
     try:
         with CsvReader(limits) as reader:
             return reader.read(
@@ -42,7 +42,7 @@ def find_in_upload(
 
 
 def read_upload(store: Store, request_id: str, manifest: RequestManifest, limits: CsvLimits) -> CsvTable:
-    """The CSV as it came, parsed; raises dg.Failure also when it cannot be processed.
+    """Return the CSV as it came, parsed; raises dg.Failure also when it cannot be processed.
 
     Only for a CSV of which `find_in_upload` has shown that it can be read within bounds of time and memory.
     """
@@ -58,7 +58,7 @@ def read_upload(store: Store, request_id: str, manifest: RequestManifest, limits
 
 
 def read_urls(store: Store, request_id: str) -> list[str]:
-    """The distinct URLs of the images of a request, in their order in the CSV."""
+    """Return the distinct URLs of the images of a request, in their order in the CSV."""
     data = store.read(store.references(request_id))
     if data is None:
         raise dg.Failure("There is no uploaded_csv of this request yet. Materialize it first.")
@@ -66,7 +66,7 @@ def read_urls(store: Store, request_id: str) -> list[str]:
 
 
 def read_report(store: Store, request_id: str) -> reports.Table:
-    """The report of a request."""
+    """Return the report of a request."""
     data = store.read(store.report(request_id))
     if data is None:
         raise dg.Failure("There is no compression_report of this request yet. Materialize it first.")

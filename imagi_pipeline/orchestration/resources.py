@@ -26,7 +26,7 @@ class ImagiResource(dg.ConfigurableResource[Any]):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Every setting whose environment variable is set, read again at the start of each run."""
+        """Return every setting whose environment variable is set, read again at the start of each run."""
         names = [name for name in Settings.model_fields if os.environ.get(variable(name))]
         return cls(overrides={name: dg.EnvVar(variable(name)) for name in names})
 
@@ -45,7 +45,7 @@ class ImagiResource(dg.ConfigurableResource[Any]):
                 self.store().tell_end(partition)
 
     def settings(self) -> Settings:
-        """The settings, read once; raises pydantic's ValidationError on a bad value."""
+        """Return the settings, read once; raises pydantic's ValidationError on a bad value."""
         if self._settings is None:
             # In a run Dagster has put the values in; while the definitions load, they are still variables.
             values = {
@@ -56,7 +56,7 @@ class ImagiResource(dg.ConfigurableResource[Any]):
         return self._settings
 
     def store(self) -> Store:
-        """The storage."""
+        """Return the storage."""
         return Store(self.settings().storage)
 
 
@@ -67,5 +67,5 @@ class NothingIsHandedOver(dg.IOManager):
         """Keep nothing."""
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """No step asks for this; raises NotImplementedError."""
+        """Raise NotImplementedError: no step asks for this."""
         raise NotImplementedError

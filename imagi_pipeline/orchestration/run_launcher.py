@@ -60,7 +60,7 @@ class ImagiRunLauncher(dg.DefaultRunLauncher, ConfigurableClass):
 
     @classmethod
     def config_type(cls) -> dict[str, dg.Field]:
-        """What `dagster.yaml` may say under `run_launcher: config`."""
+        """Return what `dagster.yaml` may say under `run_launcher: config`."""
         return {
             "grace_seconds": dg.Field(
                 float,
@@ -71,16 +71,16 @@ class ImagiRunLauncher(dg.DefaultRunLauncher, ConfigurableClass):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
-        """The launcher that `dagster.yaml` describes."""
+        """Return the launcher that `dagster.yaml` describes."""
         return cls(grace_seconds=config_value["grace_seconds"], inst_data=inst_data)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """True: the default launcher says False, and run monitoring then finds no dead run."""
+        """Return True; the default launcher says False, and then run monitoring finds no dead run."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """RUNNING, or FAILED once the run has shown no sign of life for the grace period.
+        """Return RUNNING, or FAILED once the run has shown no sign of life for the grace period.
 
         The period counts from the first check that saw none, so it starts anew with the daemon.
         """

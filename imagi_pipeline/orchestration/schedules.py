@@ -28,7 +28,7 @@ from imagi_pipeline.settings import Settings
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """All schedules, at the times that the settings name."""
+    """Return all schedules, at the times that the settings name."""
     on, off = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
     return [
         dg.schedule(

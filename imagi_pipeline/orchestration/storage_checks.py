@@ -40,7 +40,7 @@ POSTGRES_URL = "postgresql+psycopg2://"
 
 
 def network_file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """The type of the network file system that a folder is on; None on a local one, or if unknown."""
+    """Return the type of the network file system that a folder is on; None on a local one, or if unknown."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
@@ -56,7 +56,7 @@ def network_file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo"
 
 
 def named_storage(home: Path) -> dict[str, Any]:
-    """What the `dagster.yaml` of a home says of its storage: empty for Dagster's own default.
+    """Return what the `dagster.yaml` of a home says of its storage: empty for Dagster's own default.
 
     Raises OSError when there is none, YAMLError when it cannot be read.
     """
@@ -66,7 +66,7 @@ def named_storage(home: Path) -> dict[str, Any]:
 
 
 def wrong_driver(home: Path) -> str | None:
-    """Why the PostgreSQL of a home cannot be connected to, and what to write; None if that is not so.
+    """Return why the PostgreSQL of a home cannot be connected to, and what to write; None if that is not so.
 
     `postgresql` alone means the driver psycopg 3 since SQLAlchemy 2.1, while dagster-postgres needs psycopg2.
     """
@@ -90,7 +90,7 @@ def wrong_driver(home: Path) -> str | None:
 
 
 def _text(value: object) -> str:
-    """A string of dagster.yaml, which may be the name of an environment variable."""
+    """Return a string of dagster.yaml, which may be the name of an environment variable."""
     if isinstance(value, dict):
         return os.environ.get(str(value.get("env")), "")
     return str(value or "")

@@ -43,11 +43,11 @@ class Pause:
 
     @property
     def is_early(self) -> bool:
-        """Whether the last wait ended before its time."""
+        """Return whether the last wait ended before its time."""
         return self._is_early
 
     def is_set(self) -> bool:
-        """Whether the daemon is to stop."""
+        """Return whether the daemon is to stop."""
         return self._stop.is_set()
 
     def wait(self, timeout: float) -> bool:

@@ -44,7 +44,7 @@ def run_http_server(app: ASGIApp, host: str, port: int) -> None:
 
 
 def http_config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
-    """uvicorn's configuration with our limits."""
+    """Return uvicorn's configuration with our limits."""
     return uvicorn.Config(
         HeaderLimit(app),
         host=host,

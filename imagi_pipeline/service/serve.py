@@ -36,7 +36,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        """A URL that this machine can open."""
+        """Return a URL that this machine can open."""
         reachable = LOOPBACK_FOR.get(self.host, self.host)
         name = f"[{reachable}]" if ":" in reachable else reachable
         return f"http://{name}:{self.port}"
@@ -54,7 +54,7 @@ class Address:
             raise OSError(f"Cannot listen on {self.host}, port {self.port}: {error.strerror}.") from error
 
     def answers(self) -> bool:
-        """Whether somebody listens there."""
+        """Return whether somebody listens there."""
         with socket.socket(self.family) as client:
             client.settimeout(1)
             return client.connect_ex((self.host, self.port)) == 0
@@ -94,7 +94,7 @@ def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
 
 
 def _listens(path: Path) -> bool:
-    """Whether somebody listens at a socket; its file outlives a listener that was killed."""
+    """Return whether somebody listens at a socket; its file outlives a listener that was killed."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(str(path)) == 0
 
@@ -108,7 +108,7 @@ def _options(host: str, port: str, address: Address) -> list[str]:
 
 
 def _urls(ui: Address, gateway: Address, password: str) -> dict[str, str]:
-    """What the parts need to know of each other, where the user has not set it.
+    """Return what the parts need to know of each other, where the user has not set it.
 
     Where the web server asks for a login, the gateway has one of its own.
     """

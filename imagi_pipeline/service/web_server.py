@@ -93,7 +93,7 @@ class WebServerGuard:
 
 
 def _logins(settings: Settings) -> Iterator[bytes]:
-    """`name:password` of each admin, and of the gateway, which has its own in the URL of Dagster."""
+    """Yield `name:password` of each admin, and of the gateway, which has its own in the URL of Dagster."""
     for token in settings.api_tokens:
         if token.is_admin:
             yield f"{token.name}:{token.secret.get_secret_value()}".encode()
@@ -103,7 +103,7 @@ def _logins(settings: Settings) -> Iterator[bytes]:
 
 
 def _is_link(scope: Scope, headers: Headers) -> bool:
-    """Whether somebody opens a page of Dagster in a tab, perhaps by a link: that changes nothing."""
+    """Return whether somebody opens a page of Dagster in a tab, perhaps by a link: that changes nothing."""
     return (
         scope.get("method") in SAFE_METHODS
         and headers.get("sec-fetch-mode") == "navigate"
@@ -121,7 +121,7 @@ def _refused_body(headers: Headers) -> Response | None:
 
 
 def _refused_query(scope: Scope) -> Response | None:
-    """A browser sends a GET for any <img>, and does not tell a host without TLS which site asks for it."""
+    """Return the refusal of a GET that is no query: any <img> of another web site makes browsers send one."""
     if scope.get("method") not in SAFE_METHODS or not scope["path"].endswith(GRAPHQL):
         return None
     texts = parse_qs(scope["query_string"].decode("latin-1")).get("query", [])

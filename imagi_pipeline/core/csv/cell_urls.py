@@ -89,17 +89,17 @@ class _Listed(NamedTuple):
 
 
 def holds_url(text: str) -> bool:
-    """Whether a URL with a host, or a `data:` URL, begins anywhere in the text."""
+    """Return whether a URL with a host, or a `data:` URL, begins anywhere in the text."""
     return _URL_START.search(text) is not None
 
 
 def is_url_without_end(text: str) -> bool:
-    """Whether the text is the beginning of a URL whose path does not yet end in an image extension."""
+    """Return whether the text is the beginning of a URL whose path does not yet end in an image extension."""
     return _URL_START.match(text) is not None and _ENDS_AS_IMAGE.fullmatch(text) is None
 
 
 def lists_other_things(cell: str) -> bool:
-    """Whether the cell lists other things beside URLs."""
+    """Return whether the cell lists other things beside URLs."""
     text = cell.strip(BLANKS)
     if _is_clean_list(text) or _structured(text) is not None:
         return False
@@ -107,7 +107,7 @@ def lists_other_things(cell: str) -> bool:
 
 
 def classify(cell: str) -> CellKind:
-    """What kind of value the cell holds, judged by its first item; prose with a URL in it is text."""
+    """Return what kind of value the cell holds, judged by its first item; prose with a URL in it is text."""
     text = cell.strip(BLANKS)
     if markup.html_images(text):
         return CellKind.TEXT if markup.text_outside_tags(text) else CellKind.MARKUP
@@ -126,7 +126,7 @@ def classify(cell: str) -> CellKind:
 
 
 def find_items(cell: str) -> list[str]:
-    """What the cell lists, in order and as written: URLs, and whatever is meant as one.
+    """Return what the cell lists, in order and as written: URLs, and whatever is meant as one.
 
     Understood are lists separated by comma, semicolon, `|`, white space, newlines, `<br>` or `&&`; JSON and
     Python literals; `name (url)` and `name: url` pairs; HTML, Markdown and formulas that show images. Text
@@ -187,7 +187,7 @@ def _is_meant_as_url(text: str) -> bool:
 
 
 def _structured(text: str) -> list[str] | None:
-    """The items of a cell that is more than a list; None when it is none, or names no image."""
+    """Return the items of a cell that is more than a list; None when it is none, or names no image."""
     spans = markup.html_images(text) or markup.formula_images(text) or markup.markdown_images(text)
     if spans:
         return [text[start:end] for start, end in spans]
@@ -219,7 +219,7 @@ def _json_items(value: object) -> Iterator[str]:
 
 
 def _items_of_object(value: dict[str, object]) -> list[str]:
-    """The object's `url` or `src`; of others what is a URL in them, or else the whole object."""
+    """Return the object's `url` or `src`; of others what is a URL in them, or else the whole object."""
     url = value.get("url", value.get("src"))
     if isinstance(url, str):
         return [url.strip(BLANKS)]
@@ -228,7 +228,7 @@ def _items_of_object(value: dict[str, object]) -> list[str]:
 
 
 def _attachments(text: str) -> list[str]:
-    """The URLs of `name (url), name (url)`, as Airtable exports attachments."""
+    """Return the URLs of `name (url), name (url)`, as Airtable exports attachments."""
     if not text.endswith(")") or _URL_START.match(text):
         return []
     urls = _ATTACHMENT.findall(text)
@@ -260,7 +260,7 @@ def _listed(text: str) -> _Listed:
 
 
 def _url_and_rest(chunk: str) -> tuple[str, str]:
-    """The URL at the start of the chunk, and what stands between it and the next URL."""
+    """Return the URL at the start of the chunk, and what stands between it and the next URL."""
     if chunk[:5].lower() == "data:":
         return _unwrapped(chunk), ""
     end = _END_OF_URL.search(chunk)
@@ -292,7 +292,7 @@ def _url_length(line: str) -> int:
 
 
 def _says_something_else(separator: str, piece: str) -> bool:
-    """Whether a piece behind a URL stands beside it, and does not continue it."""
+    """Return whether a piece behind a URL stands beside it, and does not continue it."""
     if _ABOUT_A_URL.fullmatch(piece):
         return True
     return not separator.isspace() and is_no_part_of_a_url(piece.strip(_PADDING))
@@ -310,7 +310,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _unwrapped(item: str) -> str:
-    """The item without the quotes, separators and unbalanced brackets around it."""
+    """Return the item without the quotes, separators and unbalanced brackets around it."""
     item = item.strip(_PADDING).lstrip(_PADDING + "([{")
     if len(item) > MAX_URL_BYTES:  # too long to be used in any case
         return item
@@ -327,7 +327,8 @@ def _unwrapped(item: str) -> str:
 
 
 def replaced(cell: str, new: Mapping[int, str]) -> str:
-    """The cell with other URLs for some of its items, by their position in `find_items`, counted from 1.
+    """Return the cell with other URLs for some of its items, by their position in `find_items`, counted from
+    1.
 
     An item that is not written in the cell as it was read (because of escapes in JSON) is left as it is.
     """
@@ -341,7 +342,7 @@ def replaced(cell: str, new: Mapping[int, str]) -> str:
 
 
 def _spans(cell: str) -> list[tuple[int, int]]:
-    """Where each item of the cell stands; an empty span for one that is not found."""
+    """Return where each item of the cell stands; an empty span for one that is not found."""
     before = len(cell) - len(cell.lstrip(BLANKS))
     text = cell.strip(BLANKS)
     spans = markup.html_images(text) or markup.formula_images(text) or markup.markdown_images(text)

@@ -39,12 +39,12 @@ class _Column:
     kinds: Counter[CellKind]
 
     def is_mostly(self, *kinds: CellKind) -> bool:
-        """Whether more than half of its filled cells are of these kinds."""
+        """Return whether more than half of its filled cells are of these kinds."""
         return sum(self.kinds[kind] for kind in kinds) * 2 > self.kinds.total()
 
 
 def named_columns(table: CsvTable, wanted: Sequence[str]) -> list[int]:
-    """The indexes of the columns that a person named. Raises CsvError (unknown_column)."""
+    """Return the indexes of the columns that a person named. Raises CsvError (unknown_column)."""
     raw_names = [name.strip() for name in table.raw_header()]
     columns: set[int] = set()
     for name in dict.fromkeys(text.strip() for text in wanted):
@@ -61,7 +61,7 @@ def named_columns(table: CsvTable, wanted: Sequence[str]) -> list[int]:
 
 
 def found_columns(table: CsvTable, folder: str | None) -> list[int]:
-    """The indexes of the columns that hold image URLs, by their headers and values."""
+    """Return the indexes of the columns that hold image URLs, by their headers and values."""
     columns = _judged_columns(table)
     found = [column for column in columns if _holds_images(column, folder)]
     if found:
@@ -96,7 +96,7 @@ def _judged_columns(table: CsvTable) -> list[_Column]:
 
 
 def _filled_samples(table: CsvTable, columns: list[int]) -> dict[int, list[str]]:
-    """The first filled cells of each column; the rows are gone through once, no further than needed."""
+    """Return the first filled cells of each column; the rows are read once, no further than needed."""
     samples: dict[int, list[str]] = {index: [] for index in columns}
     unfinished = columns
     for _, row in table.data_rows():
@@ -159,7 +159,7 @@ def _is_page_beside(column: _Column, others: list[_Column]) -> bool:
 
 
 def _thing(column: _Column) -> str:
-    """What a column is the URL of: `photo_url` of a photo, `photo_image_url` of a photo image."""
+    """Return what a column is the URL of: `photo_url` of a photo, `photo_image_url` of a photo image."""
     return " ".join(re.split(r"[\W_]+", SAYS_ONLY_URL.sub("", words(column.name))))
 
 

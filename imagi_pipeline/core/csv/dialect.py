@@ -53,12 +53,12 @@ class CsvFile:
 
     @property
     def record_count(self) -> int:
-        """How many records the file has, blank ones included."""
+        """Return how many records the file has, blank ones included."""
         return self.widths.total()
 
 
 def open_csv(data: bytes, limits: CsvLimits | None = None) -> CsvFile:
-    """The records of a CSV and how they are written.
+    """Return the records of a CSV and how they are written.
 
     Raises CsvError (empty_csv, not_a_csv, unreadable_text, csv_too_large).
     """
@@ -70,12 +70,12 @@ def open_csv(data: bytes, limits: CsvLimits | None = None) -> CsvFile:
 
 
 def is_blank(row: list[str]) -> bool:
-    """Whether a record holds nothing but white space."""
+    """Return whether a record holds nothing but white space."""
     return not "".join(row).strip()
 
 
 def is_comment(row: list[str]) -> bool:
-    """Whether a record begins as a comment, or tells the delimiter."""
+    """Return whether a record begins as a comment, or tells the delimiter."""
     return COMMENT.match(row[0]) is not None and not _ERROR_VALUE.match(row[0])
 
 
@@ -83,7 +83,7 @@ def is_comment(row: list[str]) -> bool:
 
 
 def _best_reading(text: str, delimiter: str, limits: CsvLimits) -> tuple[CsvText, Counter[int]]:
-    """The reading with the fewest records of an odd width; the standard one of equals."""
+    """Return the reading with the fewest records of an odd width; the standard one of equals."""
     content = CsvText(text, delimiter)
     try:
         widths = _widths(content, limits)
@@ -127,13 +127,13 @@ def _widths(content: CsvText, limits: CsvLimits) -> Counter[int]:
 
 
 def _odd(widths: Counter[int]) -> int:
-    """How many records have another width than most."""
+    """Return how many records have another width than most."""
     counts = [count for width, count in widths.items() if width]
     return sum(counts) - max(counts, default=0)
 
 
 def _newline(content: CsvText) -> str:
-    """The line end behind the first record; a newline when there is none."""
+    """Return the line end behind the first record; a newline when there is none."""
     source, _ = next(content.records_with_source())
     return without_line_end(source)[1] or "\n"
 
@@ -150,7 +150,9 @@ def _delimiter(text: str) -> str:
 
 
 def _whole_records(text: str) -> str:
-    """The beginning of the text, up to the end of a line and, if that is not too far, outside of quotes."""
+    """Return the beginning of the text, up to the end of a line and, if that is not too far, outside of
+    quotes.
+    """
     size = _DIALECT_SAMPLE
     while size < len(text) and size <= _LARGEST_SAMPLE:
         sample = text[: max(text.rfind("\n", 0, size), text.rfind("\r", 0, size)) + 1]
@@ -161,7 +163,7 @@ def _whole_records(text: str) -> str:
 
 
 def _score(sample: str, delimiter: str) -> tuple[float, int]:
-    """The share of records that have the most common number of columns, and that number."""
+    """Return the share of records that have the most common number of columns, and that number."""
     filled = [row for row in _sample_records(sample, delimiter) if not is_blank(row)]
     rows = [row for row in filled if not is_comment(row)] or filled
     if not rows:
@@ -192,7 +194,7 @@ def _sample_records(sample: str, delimiter: str) -> list[list[str]]:
 
 
 def _most_common(numbers: Iterable[int]) -> int:
-    """The most common number, the largest of several."""
+    """Return the most common number, the largest of several."""
     return max(Counter(numbers).items(), key=lambda item: (item[1], item[0]))[0]
 
 
@@ -201,12 +203,12 @@ def _splits_only_urls(row: list[str]) -> bool:
 
 
 def _mixes_columns(cell: str) -> bool:
-    """Whether the cell lists other things beside URLs, as when cut at the wrong delimiter."""
+    """Return whether the cell lists other things beside URLs, as when cut at the wrong delimiter."""
     return cell_urls.holds_url(cell) and cell_urls.lists_other_things(cell)
 
 
 def _width(row: list[str]) -> int:
-    """The number of columns, a URL that itself holds the delimiter being one."""
+    """Return the number of columns, a URL that itself holds the delimiter being one."""
     width = start = 0
     while start < len(row):
         start += _cells_of_url(row, start)
@@ -215,7 +217,7 @@ def _width(row: list[str]) -> int:
 
 
 def _cells_of_url(row: list[str], start: int) -> int:
-    """How many cells, from `start` on, a URL takes that was cut at its delimiters."""
+    """Return how many cells, from `start` on, a URL takes that was cut at its delimiters."""
     if cell_urls.is_url_without_end(row[start]):
         for end in range(start + 1, len(row)):
             cell = row[end]

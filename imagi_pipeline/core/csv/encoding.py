@@ -42,16 +42,18 @@ class Encoding:
 
     @property
     def has_stray_bytes(self) -> bool:
-        """Whether the bytes break the encoding in places, which the text holds as lone surrogates."""
+        """Return whether the bytes break the encoding in places, which the text holds as lone surrogates."""
         return self.errors != "strict"
 
     def encode(self, text: str) -> bytes:
-        """The bytes of a part of the text, without byte order mark; UnicodeEncodeError for foreign text."""
+        """Return the bytes of a part of the text, without byte order mark; UnicodeEncodeError for foreign
+        text.
+        """
         return text.encode(self.name, self.errors)
 
 
 def decode(data: bytes) -> tuple[str, Encoding]:
-    """The text of a CSV and its encoding.
+    """Return the text of a CSV and its encoding.
 
     UTF-8 that is broken in single places stays UTF-8: each byte that breaks it is a lone surrogate in the
     text (PEP 383). Raises CsvError (not_a_csv, unreadable_text).
@@ -80,12 +82,12 @@ def decode(data: bytes) -> tuple[str, Encoding]:
 
 
 def holds_stray_bytes(text: str) -> bool:
-    """Whether the text holds bytes that break the encoding of its file."""
+    """Return whether the text holds bytes that break the encoding of its file."""
     return _STRAY.search(text) is not None
 
 
 def without_stray_bytes(text: str) -> str:
-    """The text with a replacement character for each byte that breaks the encoding."""
+    """Return the text with a replacement character for each byte that breaks the encoding."""
     return _STRAY.sub("\ufffd", text)
 
 
@@ -106,7 +108,7 @@ def _refuse_nul_ridden(nul_count: int, length: int) -> None:
 
 
 def _evident_utf16(data: bytes) -> str | None:
-    """UTF-16 without byte order mark, told by ASCII characters having every other byte zero."""
+    """Return UTF-16 without byte order mark, told by ASCII characters having every other byte zero."""
     sample = data[:4096]
     even, odd = sample[::2].count(0), sample[1::2].count(0)
     many, few = len(sample) // 5, len(sample) // 50
@@ -116,7 +118,7 @@ def _evident_utf16(data: bytes) -> str | None:
 
 
 def _broken_utf8(body: bytes, mark: bytes) -> tuple[str, Encoding]:
-    """Text that is UTF-8 but for single bytes; otherwise that of a code page.
+    """Return text that is UTF-8 but for single bytes; otherwise that of a code page.
 
     In the text of a code page, bytes that happen to form UTF-8 are a small part of those outside ASCII.
     """
@@ -147,7 +149,9 @@ def _code_page(data: bytes) -> str:
 
 
 def _sample_outside_ascii(data: bytes) -> bytes:
-    """Words outside ASCII, each once: an enriched CSV repeats words, and must be read like its original."""
+    """Return the words outside ASCII, each once: an enriched CSV repeats words, and must be read like its
+    original.
+    """
     words: dict[bytes, None] = {}
     size = 0
     for word in _words_outside_ascii(data):

@@ -31,7 +31,7 @@ _QUOTE_OR_ESCAPED = re.compile(r'\\.|"', re.DOTALL)
 def enrich(
     table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str], *, in_place: bool = False
 ) -> bytes:
-    """The CSV with the URLs of the compressed images, in the encoding and dialect it came in.
+    """Return the CSV with the URLs of the compressed images, in the encoding and dialect it came in.
 
     By image URL, `outputs` has the URL of the compressed image and `errors` a one-line message. Two columns
     are added, or replaced when the CSV ends with them from an earlier run: the compressed images' URLs,
@@ -48,7 +48,7 @@ def enrich(
 def enriched_pieces(
     table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str], *, in_place: bool = False
 ) -> Iterator[bytes]:
-    """The bytes of `enrich` in pieces, to be written one after the other."""
+    """Yield the bytes of `enrich` in pieces, to be written one after the other."""
     added = outputs.values() if in_place else _added_texts(table, outputs, errors)
     encoding = _encoding(table, added)
     yield encoding.byte_order_mark
@@ -66,7 +66,8 @@ def enriched_pieces(
 
 
 def stored_records(table: CsvTable, file: IO[bytes]) -> Iterator[list[str]]:
-    """The records of an enriched CSV as they are read back, of a well-formed one without its whole in memory.
+    """Yield the records of an enriched CSV as they are read back, of a well-formed one without its whole in
+    memory.
 
     Raises UnicodeError and csv.Error when the file is not what was written.
     """
@@ -92,7 +93,7 @@ def _added_texts(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[st
 
 
 def _encoding(table: CsvTable, added: Iterable[str]) -> Encoding:
-    """The encoding of the upload, if it can carry what is added."""
+    """Return the encoding of the upload, if it can carry what is added."""
     encoding = table.dialect.encoding
     if encoding.name.startswith("utf"):
         return encoding
@@ -116,7 +117,7 @@ class _Lines(ABC):
         self._escaped = re.compile(f"[\\\\\\r\\n{re.escape(table.delimiter)}]")
 
     def lines(self) -> Iterator[str]:
-        """Each record with its line end."""
+        """Yield each record with its line end."""
         entries = _EntriesByRow(self._table)
         header_row = self._table.first_data_row - 1 if self._table.has_header else 0
         for number, (source, row) in enumerate(self._table.content.records_with_source(), start=1):
@@ -129,14 +130,14 @@ class _Lines(ABC):
 
     @abstractmethod
     def header(self, content: str, row: list[str]) -> str:
-        """The header of the table."""
+        """Return the header of the table."""
 
     @abstractmethod
     def record(self, content: str, row: list[str], entries: list[Entry]) -> str:
-        """One record behind the header, without its line end."""
+        """Return one record behind the header, without its line end."""
 
     def _written(self, value: str, *, in_quotes: bool = False) -> str:
-        """A value as a cell of the dialect, in quotes where they are needed or wanted."""
+        """Return a value as a cell of the dialect, in quotes where they are needed or wanted."""
         if self._quoting is Quoting.ESCAPED:
             return self._escaped.sub(lambda match: "\\" + match[0], value)
         if not in_quotes and not self._special.search(value):
@@ -170,7 +171,7 @@ class _Extended(_Lines):
         return self._padded(content, row) + self._delimiter + self._joined(results)
 
     def _padded(self, content: str, row: list[str]) -> str:
-        """The record as it came, filled up to the width of the table."""
+        """Return the record as it came, filled up to the width of the table."""
         width = self._width
         if not self._table.content.is_well_formed(content):
             content = self._joined(row[:width])  # lest its quotes swallow what is added
@@ -179,7 +180,7 @@ class _Extended(_Lines):
         return content + self._delimiter * (width - len(row))
 
     def _results(self, entries: list[Entry]) -> tuple[str, str]:
-        """The values of the two columns for one row."""
+        """Return the values of the two columns for one row."""
         urls: list[str] = []
         lines: list[str] = []
         in_column = Counter(entry.column for entry in entries)
@@ -217,7 +218,7 @@ class _Replaced(_Lines):
         return "".join([*parts, content[position:]])
 
     def _changed(self, row: list[str], entries: list[Entry]) -> dict[int, str]:
-        """The new values of the cells that change, by the index of their column."""
+        """Return the new values of the cells that change, by the index of their column."""
         new_urls: dict[int, dict[int, str]] = {}
         for entry in entries:
             if isinstance(entry, ImageReference) and (output := self._outputs.get(entry.url)):
@@ -236,7 +237,7 @@ class _EntriesByRow:
         self._next_problem = 0
 
     def of(self, row: int) -> list[Entry]:
-        """Those of one row, in the order of column and position."""
+        """Return those of one row, in the order of column and position."""
         references, self._next_reference = _of_row(self._references, self._next_reference, row)
         problems, self._next_problem = _of_row(self._problems, self._next_problem, row)
         if not problems:

@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"\s*+[-+]?\d+(?:[.,]\d+)*+\s*+")
 
 
 def find_table(file: CsvFile) -> CsvTable:
-    """The table of a CSV, its references not yet found. Raises CsvError (empty_csv)."""
+    """Return the table of a CSV, its references not yet found. Raises CsvError (empty_csv)."""
     first_rows = list(islice(file.content.records(), _LONGEST_PREAMBLE))
     start = _table_start(first_rows)
     has_header = start < len(first_rows) and not _is_data(first_rows[start])
@@ -47,7 +47,7 @@ def find_table(file: CsvFile) -> CsvTable:
 
 
 def own_columns(raw_header: list[str]) -> list[str]:
-    """The names of the two columns to add, with a number if the header has one of them already."""
+    """Return the names of the two columns to add, with a number if the header has one of them already."""
     taken = set(raw_header)
     for number in count(1):
         suffix = "" if number == 1 else f" {number}"
@@ -64,7 +64,7 @@ def _width(file: CsvFile, before: list[list[str]]) -> int:
 
 
 def _table_start(rows: list[list[str]]) -> int:
-    """The index of the header, or of the first record behind blank lines, comments, titles and help."""
+    """Return the index of the header, or of the first record below blank lines, comments, titles and help."""
     filled = (index for index, row in enumerate(rows) if not is_blank(row))
     last = next(filled, None)
     if last is None:
@@ -77,7 +77,7 @@ def _table_start(rows: list[list[str]]) -> int:
 
 
 def _stands_before(row: list[str], following: list[str]) -> bool:
-    """Whether a record is preamble, or one of several header rows but not the last."""
+    """Return whether a record is preamble, or one of several header rows but not the last."""
     if _is_data(row):
         return False
     if is_comment(row):
@@ -88,12 +88,14 @@ def _stands_before(row: list[str], following: list[str]) -> bool:
 
 
 def _name_the_same(row: list[str], following: list[str]) -> bool:
-    """Whether both records are headers, as in Amazon's flat files: both say "image" in the same column."""
+    """Return whether both records are headers, as in Amazon's flat files: both say "image" in the same
+    column.
+    """
     return any(_says_image(name) and _says_image(other) for name, other in zip(row, following, strict=False))
 
 
 def _is_data(row: list[str]) -> bool:
-    """Whether a record that may be a header is none."""
+    """Return whether a record that may be a header is none."""
     if any(cell_urls.holds_url(cell) or has_image_extension(cell) for cell in row):
         return True
     if any(map(_says_image, row)):

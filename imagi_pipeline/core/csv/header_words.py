@@ -31,5 +31,5 @@ _CAMEL_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def words(name: str) -> str:
-    """The name of a column in lower case, `imageUrl` as two words."""
+    """Return the name of a column in lower case, `imageUrl` as two words."""
     return _CAMEL_HUMP.sub(" ", name).casefold()

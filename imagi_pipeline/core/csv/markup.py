@@ -35,7 +35,7 @@ _MARKDOWN_LINK = re.compile(r"\[[^\[\]]*+\]\(\s*+<?([^\s()<>]++(?:\([^\s()<>]*+\
 
 
 def html_images(text: str) -> list[Span]:
-    """The URLs of `src` and `srcset` in tags that show images."""
+    """Return the URLs of `src` and `srcset` in tags that show images."""
     spans: list[Span] = []
     if "<" not in text:
         return spans
@@ -46,18 +46,18 @@ def html_images(text: str) -> list[Span]:
 
 
 def begins_as_html(text: str) -> bool:
-    """Whether it is HTML that tells something, such as the description of a product."""
+    """Return whether it is HTML that tells something, such as the description of a product."""
     return _BEGINNING_OF_HTML.match(text) is not None
 
 
 def text_outside_tags(text: str) -> str:
-    """What a reader of the HTML sees of it as text."""
+    """Return what a reader of the HTML sees of it as text."""
     parts = text.split("<")
     return " ".join([parts[0], *(part.partition(">")[2] for part in parts[1:])]).strip()
 
 
 def formula_images(text: str) -> list[Span]:
-    """The URLs of `=IMAGE("...")`; without any, of other formulas such as `=HYPERLINK("...")`."""
+    """Return the URLs in `=IMAGE("...")`; if there are none, those in formulas like `=HYPERLINK("...")`."""
     if not text.startswith("="):
         return []
     found = _IMAGE_CALL.finditer(text) if _IMAGE_CALL.search(text) else _QUOTED_URL.finditer(text)
@@ -65,7 +65,7 @@ def formula_images(text: str) -> list[Span]:
 
 
 def markdown_images(text: str) -> list[Span]:
-    """The URLs of `![alt](...)`; without any, of `[text](...)`."""
+    """Return the URLs in `![alt](...)`; if there are none, those in `[text](...)`."""
     if "](" not in text:
         return []
     pattern = _MARKDOWN_IMAGE if _MARKDOWN_IMAGE.search(text) else _MARKDOWN_LINK
@@ -92,7 +92,7 @@ def _spans_in_tag(text: str, start: int, limit: int) -> list[Span]:
 
 
 def _end_of_tag(text: str, start: int, limit: int) -> int:
-    """Behind the tag's `>`: the first outside of quotes, or `limit` when there is none."""
+    """Return the position behind the tag's `>`, the first outside of quotes; `limit` when there is none."""
     quote = ""
     for match in _MARK_IN_TAG.finditer(text, start, limit):
         mark = match[0]
@@ -106,7 +106,7 @@ def _end_of_tag(text: str, start: int, limit: int) -> int:
 
 
 def _candidates(text: str, start: int, end: int) -> list[Span]:
-    """The URLs of a `srcset`: each ends at white space, or at a comma, as in the HTML standard."""
+    """Return the URLs of a `srcset`: each ends at white space, or at a comma, as in the HTML standard."""
     spans: list[Span] = []
     while match := _CANDIDATE.match(text, start, end):
         first, last = match.span(1)

@@ -76,7 +76,9 @@ _WORDS = frozenset(
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether the text says that there is no image: blank, `N/A`, `-`, `none`, `no_selection`, `#REF!`."""
+    """Return whether the text says that there is no image: blank, `N/A`, `-`, `none`, `no_selection`,
+    `#REF!`.
+    """
     bare = text.strip(BLANKS)
     if not bare:
         return True
@@ -87,7 +89,7 @@ def is_placeholder(text: str) -> bool:
 
 
 def is_no_part_of_a_url(text: str) -> bool:
-    """Whether the text, which stands behind a URL, can only say that there is no other image."""
+    """Return whether the text, which stands behind a URL, can only say that there is no other image."""
     folded = text.strip(BLANKS).casefold()
     return not folded or folded in _UNMISTAKABLE or (len(folded) <= _LONGEST and _is_sign(folded))
 

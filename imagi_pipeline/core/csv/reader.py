@@ -68,7 +68,7 @@ class CsvReader:
         most: int | None = None,
         stop: threading.Event | None = None,
     ) -> CsvFindings:
-        """What `read_request` finds in a CSV, with at most `most` references and problems.
+        """Return what `read_request` finds in a CSV, with at most `most` references and problems.
 
         Raises CsvError as `read_request` does, and with csv_timeout and csv_reader_crashed;
         ReadingStoppedError once `stop` is set.

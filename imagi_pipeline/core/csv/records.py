@@ -58,14 +58,14 @@ class CsvText:
     quoting: Quoting = Quoting.STANDARD
 
     def records(self) -> Iterator[list[str]]:
-        """The values of each record."""
+        """Return the values of each record."""
         if self.quoting is Quoting.STANDARD:
             csv.field_size_limit(MAX_CELL)
             return iter(csv.reader(split_lines(self.text), delimiter=self.delimiter, strict=True))
         return ([cell.value for cell in self.cells(source)] for source in self._sources())
 
     def records_with_source(self) -> Iterator[tuple[str, list[str]]]:
-        """For each record the text it is written as, line end included, and its values."""
+        """Yield for each record the text it is written as, line end included, and its values."""
         if self.quoting is not Quoting.STANDARD:
             for source in self._sources():
                 yield source, [cell.value for cell in self.cells(source)]
@@ -83,7 +83,7 @@ class CsvText:
             taken.clear()
 
     def cells(self, source: str) -> list[Cell]:
-        """The cells of one record of this text."""
+        """Return the cells of one record of this text."""
         patterns = _patterns(self.delimiter, self.quoting)
         content = source.rstrip("\r\n") if self.quoting is Quoting.ESCAPED else _without_line_end(source)
         if not content:
@@ -98,13 +98,13 @@ class CsvText:
         return cells
 
     def is_well_formed(self, source: str) -> bool:
-        """Whether one record keeps to the rules of quoting."""
+        """Return whether one record keeps to the rules of quoting."""
         if self.quoting is Quoting.STANDARD:
             return True
         return _patterns(self.delimiter, self.quoting).closed_closed.match(source) is not None
 
     def broken_lines(self) -> int:
-        """How many lines break the rules of quoting."""
+        """Return how many lines break the rules of quoting."""
         lines = self._lines()
         ends = _record_ends(lines, _patterns(self.delimiter, self.quoting))
         return ends.count(_BROKEN)
@@ -125,7 +125,9 @@ class CsvText:
 
 
 def split_lines(text: str) -> Iterator[str]:
-    r"""The lines of a text, with their ends: `\n`, `\r\n` or `\r`, and no others as `str.splitlines` has."""
+    r"""Yield the lines of a text, with their ends: `\n`, `\r\n` or `\r`, and no others as `str.splitlines`
+    has.
+    """
     start, end_of_line = 0, "\n"
     while start < len(text):
         end = text.find(end_of_line, start + _CHARACTERS_IN_A_BLOCK) + 1
@@ -138,7 +140,7 @@ def split_lines(text: str) -> Iterator[str]:
 
 
 def without_line_end(source: str) -> tuple[str, str]:
-    """A record's source, divided into its cells and its line end."""
+    """Return a record's source, divided into its cells and its line end."""
     content = _without_line_end(source)
     return content, source[len(content) :]
 
@@ -160,7 +162,7 @@ def _cell(match: re.Match[str], quoting: Quoting) -> Cell:
 
 
 def _escaped_lines_joined(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, those that end in a backslash together with the next."""
+    """Yield the lines, those that end in a backslash together with the next."""
     parts: list[str] = []
     for line in lines:
         parts.append(line)
@@ -220,7 +222,7 @@ def _patterns(delimiter: str, quoting: Quoting) -> _Patterns:
 
 
 def _record_ends(lines: list[str], patterns: _Patterns) -> list[int]:
-    """For each line, where a record that begins there ends, as the index behind its last line.
+    """Return for each line, where a record that begins there ends, as the index behind its last line.
 
     _BROKEN (0) where it breaks the rules. Going backwards, what follows a line is known already, so that
     each line is looked at once, however far its quotes reach.

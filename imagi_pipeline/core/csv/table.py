@@ -79,26 +79,26 @@ class CsvTable(CsvFindings):
 
     @property
     def dialect(self) -> Dialect:
-        """How the file is written."""
+        """Return how the file is written."""
         return self.file.dialect
 
     @property
     def content(self) -> CsvText:
-        """The file's text, record by record."""
+        """Return the file's text, record by record."""
         return self.file.content
 
     @property
     def rows(self) -> list[list[str]]:
-        """All records with their values untouched, in memory; `content` goes through a large file."""
+        """Return all records with their values untouched, in memory; `content` goes through a large file."""
         return list(self.content.records())
 
     def data_rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Row number and values of each record behind preamble and header, blank ones included."""
+        """Return row number and values of each record behind preamble and header, blank ones included."""
         records = islice(self.content.records(), self.first_data_row - 1, None)
         return enumerate(records, start=self.first_data_row)
 
     def raw_header(self) -> list[str]:
-        """The cells of the header as they are written, without the columns of an earlier run."""
+        """Return the cells of the header as they are written, without the columns of an earlier run."""
         if not self.has_header:
             return []
         row = next(islice(self.content.records(), self.first_data_row - 2, None))
@@ -106,7 +106,7 @@ class CsvTable(CsvFindings):
 
 
 def findings_to_json(found: CsvFindings, most: int | None = None) -> dict[str, Any]:
-    """What was found, with at most `most` references and problems, as values that JSON has."""
+    """Return what was found, with at most `most` references and problems, as values that JSON has."""
     columns = {name: index for index, name in enumerate(found.header)}
     references = found.references[:most]
     problems = found.problems[:most]
@@ -124,7 +124,7 @@ def findings_to_json(found: CsvFindings, most: int | None = None) -> dict[str, A
 
 
 def findings_from_json(found: dict[str, Any]) -> CsvFindings:
-    """The inverse of `findings_to_json`."""
+    """Return the inverse of `findings_to_json`."""
     names = found["header"]
     rows, columns, positions, urls = found["references"]
     references = [

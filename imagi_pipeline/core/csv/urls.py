@@ -51,17 +51,17 @@ _MAGENTO_PATH = re.compile(r"/([^/\\?#])/([^/\\?#])/([^/\\?#])([^/\\?#])[^/\\?#]
 
 
 def is_plain_url(text: str) -> bool:
-    """Whether the text is one URL that `normalise` would not change: the quick way out for most cells."""
+    """Return whether the text is one URL that `normalise` would not change, as in most cells."""
     return PLAIN_URL.fullmatch(text) is not None and len(text) <= MAX_URL_BYTES and "&&" not in text
 
 
 def has_image_extension(url: str) -> bool:
-    """Whether the path of a URL, or a relative path, names an image file."""
+    """Return whether the path of a URL, or a relative path, names an image file."""
     return _IMAGE_IN_PATH.match(url) is not None
 
 
 def normalise(item: str, folder: str | None = None) -> str:
-    """The URL to request for an item of a cell.
+    """Return the URL to request for an item of a cell.
 
     Scheme and host are lower case, the host is in IDNA form, characters that a URL cannot hold are
     percent-encoded, `&amp;` is `&`, `\\` in the path is `/`, fragment, default port and line breaks are gone,

@@ -55,7 +55,7 @@ _IPV4_IN_LAST_32_BITS = tuple(
 
 
 def may_dial(address: str, allowed_networks: Iterable[IPNetwork] = ()) -> bool:
-    """Whether an IP address is on the public internet or in one of `allowed_networks`.
+    """Return whether an IP address is on the public internet or in one of `allowed_networks`.
 
     An IPv6 address that carries an IPv4 address is judged by both; an IPv4-mapped one only by the IPv4
     address, since it is that which the system dials.

@@ -52,7 +52,7 @@ class GuardedClient:
 
     @contextmanager
     def chain(self) -> Iterator[Handle]:
-        """For calls of one thread that belong together, such as redirects: they share their cookies."""
+        """Give a handle for calls that belong together, such as redirects: they share cookies."""
         handle = self._take()
         try:
             yield handle
@@ -193,7 +193,7 @@ class Handle:
         return len(piece) if self._transfer.takes_body(piece) else -1
 
     def _progress(self, *_: int) -> int:
-        """Called whenever something happens, and at least once a second; not 0 ends the transfer."""
+        """End the transfer by returning 1; libcurl calls this on each event, at least once a second."""
         assert self._transfer
         if self._is_closed():
             self._transfer.is_cut = True
@@ -202,7 +202,7 @@ class Handle:
 
 
 def _trusted_authorities() -> Mapping[int, str]:
-    """The certificates to trust: those of this system, or certifi's where it has none.
+    """Return the certificates to trust: those of this system, or certifi's where it has none.
 
     A folder with hashed names is preferred: of a file, OpenSSL parses everything for each handle.
     """

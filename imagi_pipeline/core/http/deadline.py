@@ -20,7 +20,7 @@ class Deadline:
         self._ends_at = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds until it comes; not more than 0 when it has passed."""
+        """Return the seconds until the deadline; not more than 0 when it has passed."""
         return self._ends_at - time.monotonic()
 
     @contextmanager
@@ -33,5 +33,5 @@ class Deadline:
             self._ends_at += time.monotonic() - began
 
     def missed(self, host: str) -> FetchError:
-        """The failure of an attempt that was not done in time."""
+        """Return the failure of an attempt that was not done in time."""
         return FetchError(ErrorCode.TIMEOUT, f"{host} was not done after {self._seconds:g} seconds.")

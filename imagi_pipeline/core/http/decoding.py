@@ -34,7 +34,7 @@ _ERRORS: tuple[type[Exception], ...] = (DecodeError, *BaseHTTPResponse.DECODER_E
 
 
 def encodings_in(header: str) -> list[str]:
-    """The encodings of a `Content-Encoding` header that can be undone, in the order they were done."""
+    """Return the encodings of a `Content-Encoding` header that can be undone, in the order they were done."""
     names = (name.strip().lower() for name in header.split(","))
     return [name for name in names if name in _DECODERS]
 

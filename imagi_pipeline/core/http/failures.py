@@ -31,7 +31,7 @@ _NO_CONTENT = frozenset({204, 205})
 
 
 def of_libcurl(code: int, words: str, errno: int, host: str) -> FetchError:
-    """The failure behind an error of libcurl: its number and words, and the system's errno or 0."""
+    """Return the failure behind an error of libcurl: its number and words, and the system's errno or 0."""
     said = printable(words) or f"error {code}"
     if code == pycurl.E_COULDNT_RESOLVE_HOST:
         return FetchError(ErrorCode.DNS_FAILURE, f"{host} has no address: {said}.")
@@ -47,7 +47,7 @@ def of_libcurl(code: int, words: str, errno: int, host: str) -> FetchError:
 
 
 def blocked(host: str, address: str) -> FetchError:
-    """An address that must not be dialled."""
+    """Return the failure of an address that must not be dialled."""
     where = "is" if host == address else f"is at {address},"
     return FetchError(ErrorCode.BLOCKED_ADDRESS, f"{host} {where} no public address.")
 
@@ -58,18 +58,18 @@ def silence(host: str) -> FetchError:
 
 
 def too_long_head(host: str) -> FetchError:
-    """A header, or 1xx answers, that do not end."""
+    """Return the failure of a header, or of 1xx answers, that do not end."""
     return FetchError(ErrorCode.CONNECTION_ERROR, f"{host} sends a header without end.")
 
 
 def of_status(status: int, reason: str, retry_after: str | None, host: str) -> FetchError:
-    """An answer whose status is not that of a whole image."""
+    """Return the failure of an answer whose status is not that of a whole image."""
     words = f"{host} answered {status} {printable(reason)}".rstrip()
     return FetchError(_code_of_status(status), f"{words}.", seconds_to_wait(retry_after))
 
 
 def seconds_to_wait(retry_after: str | None) -> float | None:
-    """Seconds from now, out of a header that holds seconds or an HTTP-date; None when it holds neither."""
+    """Return the seconds from now that a header tells, as a number or an HTTP-date; None for other text."""
     if retry_after is None:
         return None
     if retry_after.isascii() and retry_after.isdigit():

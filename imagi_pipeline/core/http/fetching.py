@@ -147,7 +147,7 @@ class _Download:
         self._host = ""
 
     def follow(self, chain: Handle, target: Target, headers: dict[str, str]) -> tuple[Answer, Target]:
-        """The first answer that is no redirect, and where it came from."""
+        """Return the first answer that is no redirect, and where it came from."""
         for _ in range(MAX_REDIRECTS + 1):
             self._host = target.host
             answer = chain.call(Call(target, headers, self._deadline, self._body_to))
@@ -157,7 +157,7 @@ class _Download:
         raise FetchError(ErrorCode.TOO_MANY_REDIRECTS, f"The URL redirects more than {MAX_REDIRECTS} times.")
 
     def image(self, answer: Answer, target: Target) -> FetchedImage:
-        """What was downloaded; raises FetchError when the answer held no image."""
+        """Return what was downloaded; raises FetchError when the answer held no image."""
         headers = answer.headers
         if answer.status not in _WHOLE_IMAGE:
             raise of_status(answer.status, answer.reason, headers.get("retry-after"), self._host)
@@ -200,7 +200,7 @@ class _Download:
 
 
 def retry_delay(error: FetchError, attempt: int, limits: FetchLimits) -> float | None:
-    """Seconds to wait before the next attempt; None when there must be none.
+    """Return the seconds to wait before the next attempt; None when there must be none.
 
     `attempt` is the number of attempts made so far. The wait is exponential backoff with full jitter, on top
     of what the host asked for with Retry-After.
@@ -229,5 +229,5 @@ def _redirected(target: Target, answer: Answer) -> Target:
 
 
 def _validator(value: str | None) -> str | None:
-    """A value that can be stored and sent back as it is."""
+    """Return a value that can be stored and sent back as it is."""
     return value if value and len(value) <= LONGEST_VALIDATOR and value.isprintable() else None

@@ -57,7 +57,7 @@ class HostSchedule:
             self._enqueue(Download(url, urlsplit(url).netloc))
 
     def take(self) -> Download | None:
-        """The next download, when there is one that may start; None when all are finished."""
+        """Return the next download, when there is one that may start; None when all are finished."""
         with self._changed:
             while self._unfinished and not self._cancelled:
                 self._wake_delayed()
@@ -110,7 +110,7 @@ class HostSchedule:
             silence.attempts += 1
 
     def is_down(self, host: str) -> bool:
-        """Whether the host's images should be given up without trying."""
+        """Return whether the host's images should be given up without trying."""
         silence = self._silence.get(host)
         return (
             silence is not None

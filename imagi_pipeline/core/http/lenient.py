@@ -56,7 +56,7 @@ def _send(curl: pycurl.Curl, data: bytes) -> None:
 
 
 def _read_head(stream: IO[bytes], transfer: Transfer) -> bytes | None:
-    """The lines of the final header that say where the body ends; None when the call is over."""
+    """Return the lines of the final header that say where the body ends; None when the call is over."""
     lines: list[bytes] = []
     while line := stream.readline(_LONGEST_LINE):
         is_status, is_end = line.startswith(b"HTTP/"), not line.strip(b"\r\n")

@@ -11,7 +11,7 @@ from imagi_pipeline.core.http.address_guard import IPNetwork
 
 @functools.cache
 def own_user_agent() -> str:
-    """The name and version of this project."""
+    """Return the name and version of this project."""
     try:
         version = metadata.version("imagi_pipeline")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed

@@ -12,7 +12,7 @@ import requests
 
 
 def own_session() -> requests.Session:
-    """A session without proxies and passwords of the environment; REQUESTS_CA_BUNDLE counts."""
+    """Return a session without proxies and passwords of the environment; REQUESTS_CA_BUNDLE counts."""
     session = requests.Session()
     session.trust_env = False
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True

@@ -34,7 +34,7 @@ class Target:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """The target of a URL; ValueError with the reason when it can be none."""
+        """Return the target of a URL; ValueError with the reason when it can be none."""
         parts = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS:
             raise ValueError(f"its scheme is {printable(parts.scheme)!r}, not http or https")
@@ -55,21 +55,21 @@ class Target:
 
     @property
     def url(self) -> str:
-        """The whole URL, without a fragment."""
+        """Return the whole URL, without a fragment."""
         return f"{self.scheme}://{self.authority}{self.path}"
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port."""
+        """Return scheme, host and port."""
         return f"{self.scheme}://{self.authority}"
 
     @property
     def host(self) -> str:
-        """The host, as messages name it."""
+        """Return the host, as messages name it."""
         return urlsplit(self.url).hostname or self.authority
 
     def redirected(self, location: bytes) -> Target:
-        """Where a `Location` header leads from here; ValueError with the reason when it leads nowhere.
+        """Return where a `Location` header leads from here; ValueError with the reason when it leads nowhere.
 
         Bytes beyond ASCII are percent-encoded as they are, be they UTF-8 or Latin-1. Tabs and line ends are
         dropped, and a backslash before the query is a slash.

@@ -35,14 +35,14 @@ class Answer:
 
     @property
     def length(self) -> int | None:
-        """The bytes of the body, where the host declares it."""
+        """Return the bytes of the body, where the host declares it."""
         value = self.headers.get("content-length", "")
         declared = value.isascii() and value.isdigit() and "transfer-encoding" not in self.headers
         return int(value[:20]) if declared else None
 
     @property
     def has_end(self) -> bool:
-        """Whether the end of the body can be told from a connection that broke."""
+        """Return whether the end of the body can be told apart from a connection that broke."""
         return self.length is not None or "chunked" in self.headers.get("transfer-encoding", "").lower()
 
 
@@ -135,7 +135,7 @@ class Transfer:
             self._failure = failures.of_libcurl(code, words, errno, self._host)
 
     def result(self) -> Answer:
-        """The head of the answer, once its body was taken; raises what ended the call."""
+        """Return the head of the answer, once its body was taken; raises what ended the call."""
         if self._failure:
             raise self._failure
         if self._answer is None or not self._is_whole_head:

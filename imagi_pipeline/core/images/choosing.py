@@ -27,7 +27,7 @@ _LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 
 
 def output_format_of(source: SourceImage, image: Image.Image, settings: CompressionSettings) -> str:
-    """The format asked for, or the next best one that browsers show and that holds the picture."""
+    """Return the format asked for, or the next best one that browsers show and that holds the picture."""
     transparent = image.mode in {"LA", "RGBA"}
     # Lossy compression blurs the scans and line drawings that come in black and white.
     lossless = transparent or source.image.mode == "1" or settings.is_lossless
@@ -42,7 +42,7 @@ def output_format_of(source: SourceImage, image: Image.Image, settings: Compress
 
 
 def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
-    """The wanted format, or one for browsers that can hold an image with sides as long as these."""
+    """Return the wanted format, or one for browsers that can hold an image with sides as long as these."""
     longest = max(image.size)
     for image_format in (wanted, "PNG" if transparent else "JPEG"):
         if longest <= _LONGEST_SIDES.get(image_format, longest):
@@ -51,7 +51,7 @@ def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
 
 
 def loses_by_reencoding(source: SourceImage) -> bool:
-    """Whether a file holds what new 8-bit sRGB pixels lose: 16 bits a channel, or colours of its own.
+    """Return whether a file holds what new 8-bit sRGB pixels lose: 16 bits a channel, or colours of its own.
 
     It is lost all the same when the pixels must change anyhow.
     """
@@ -72,7 +72,7 @@ def _png_header(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def showable_source(
     source: SourceImage, picture: Picture, output_format: str, *, keep_recoloured: bool
 ) -> bytes | None:
-    """The source without metadata; None if that is not the picture that was asked for."""
+    """Return the source without metadata; None if that is not the picture that was asked for."""
     if output_format != source.format or picture.reshaped:
         return None
     if picture.recoloured and not keep_recoloured:

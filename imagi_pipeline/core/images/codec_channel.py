@@ -22,7 +22,7 @@ class Channel:
         self._connection.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, timeout: float | None = None) -> dict[str, Any]:
-        """The next message.
+        """Return the next message.
 
         Raises TimeoutError when it is not there after `timeout` seconds, EOFError or another OSError when the
         other end is closed, and ValueError when it sends something else.

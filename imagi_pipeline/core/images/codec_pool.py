@@ -223,7 +223,7 @@ class _CodecProcess:
             raise self._crashed() from None
 
     def take(self, lengths: list[int]) -> list[bytes]:
-        """What the process left in the buffer."""
+        """Return what the process left in the buffer."""
         try:
             parts = self._buffer.read(lengths)
         except ValueError:

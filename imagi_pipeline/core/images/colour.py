@@ -13,7 +13,9 @@ _SRGB_TOLERANCE = 2
 
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The image in sRGB: itself if it is so already; without a usable profile, CMYK as browsers show it."""
+    """Return the image in sRGB: itself if it is so already; without a usable profile, CMYK as browsers show
+    it.
+    """
     if image.mode == "LA":
         grey, alpha = image.split()
         recoloured = in_srgb(grey, profile)
@@ -26,13 +28,13 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def is_srgb(mode: str, profile: bytes | None) -> bool:
-    """Whether pixels of a mode (L or RGB) with a colour profile need no conversion."""
+    """Return whether pixels of a mode (L or RGB) with a colour profile need no conversion."""
     return _srgb_transform(profile, mode) is None
 
 
 @functools.lru_cache(maxsize=16)
 def _srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform of a profile to sRGB; None if there is nothing to do, or the profile is of no use."""
+    """Return the transform of a profile to sRGB; None if none is needed, or the profile cannot be used."""
     try:
         if mode == "LAB":
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))

@@ -45,7 +45,7 @@ class ColourTag:
 
 
 def told_colour(source: SourceImage) -> ColourTag | None:
-    """What a file says of its colours; None for sRGB, for an ICC profile, and where nothing is said."""
+    """Return what a file says of its colours; None for sRGB, for an ICC profile, and if it says nothing."""
     if "icc_profile" in source.image.info:
         return None
     tag = None
@@ -114,7 +114,7 @@ def _are_srgb(primaries: tuple[float, ...]) -> bool:
 
 
 def to_srgb(image: Image.Image, tag: ColourTag) -> Image.Image:
-    """An image of mode L, LA, RGB or RGBA in sRGB."""
+    """Return an image of mode L, LA, RGB or RGBA in sRGB."""
     if image.mode in {"L", "LA"}:
         coloured = to_srgb(image.convert("RGB" if image.mode == "L" else "RGBA"), tag)
         return coloured.convert(image.mode)
@@ -152,7 +152,7 @@ def _hdr_scale(transfer: int | float, red: float, green: float, blue: float) -> 
 
 
 def _shoulder(brightest: float) -> float:
-    """The factor that brings what is brighter than white into range, the same for red, green and blue."""
+    """Return the factor, the same for all channels, that brings what is brighter than white into range."""
     if brightest <= _SHOULDER:
         return 1.0
     above = brightest - _SHOULDER
@@ -177,7 +177,7 @@ def _pq(level: float) -> float:
 
 
 def _hlg(level: float) -> float:
-    """The light of the scene, by ITU-R BT.2100."""
+    """Return the light of the scene, by ITU-R BT.2100."""
     if level <= 0.5:
         return level**2 / 3
     return (math.exp((level - 0.55991073) / 0.17883277) + 0.28466892) / 12

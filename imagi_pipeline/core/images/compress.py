@@ -59,7 +59,8 @@ def compress(
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
-    """A small JPEG of at most `side` pixels a side; transparent is white, of an animation the first frame.
+    """Return a small JPEG of at most `side` pixels a side; transparent is white, of an animation the first
+    frame.
 
     The image must be one that `compress` accepted or made: its pixels are not limited again. Raises
     CodecError.
@@ -93,7 +94,7 @@ def _compress(
 
 
 def _pass_through(source: SourceImage) -> CompressedImage:
-    """An animation with all its frames, once the first proves to be whole."""
+    """Return an animation with all its frames, once the first proves to be whole."""
     with decoding(source):
         stripped = strip_metadata(source.data, source.format, keep_icc=True)
         # In a damaged file, what is stripped may be what held the rest together.

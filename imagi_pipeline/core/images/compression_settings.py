@@ -26,19 +26,21 @@ class CompressionSettings:
 
     @property
     def effective_quality(self) -> int:
-        """The quality that the encoder is given."""
+        """Return the quality that the encoder is given."""
         if self.quality is not None:
             return self.quality
         return {"small": 70, "lossless": 95}.get(self.preset, 80)
 
     @property
     def is_lossless(self) -> bool:
-        """Whether pixels that may stay must stay as they are."""
+        """Return whether pixels that may stay must stay as they are."""
         return self.preset == "lossless"
 
     @property
     def fingerprint(self) -> str:
-        """Short stable text of everything that changes the output bytes, such as `v4-balanced-q80-same`."""
+        """Return a short stable text of everything that changes the output bytes, such as
+        `v4-balanced-q80-same`.
+        """
         parts = [f"v{ALGORITHM_VERSION}", self.preset, f"q{self.effective_quality}", self.output_format]
         if self.longest_side is not None:
             parts.append(f"{self.longest_side}px")

@@ -72,7 +72,7 @@ def _correct_transparent_grey(source: SourceImage) -> None:
 
 
 def fitted(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
-    """The size scaled down so that no side is longer than `longest_side`."""
+    """Return the size scaled down so that no side is longer than `longest_side`."""
     longest = max(size)
     if longest_side is None or longest <= longest_side:
         return size
@@ -81,7 +81,7 @@ def fitted(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """How the pixels lie, from EXIF: 1 (upright) to 8."""
+    """Return how the pixels lie, from EXIF: 1 (upright) to 8."""
     for name in _NO_ORIENTATION_FOR_BROWSERS:
         image.info.pop(name, None)
     try:
@@ -92,7 +92,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def _in_plain_mode(image: Image.Image) -> Image.Image:
-    """The image in mode L, LA, RGB, RGBA or I;16; in CMYK or LAB if it needs colour management."""
+    """Return the image in mode L, LA, RGB, RGBA or I;16; in CMYK or LAB if it needs colour management."""
     transparent = image.has_transparency_data
     if image.mode in {"CMYK", "LAB"}:
         return image
@@ -108,7 +108,7 @@ def _in_plain_mode(image: Image.Image) -> Image.Image:
 
 
 def in_8_bits(image: Image.Image) -> Image.Image:
-    """A grey image of more than 8 bits in mode L; levels without a natural range fill all of it."""
+    """Return a grey image of more than 8 bits in mode L; levels without a natural range fill all of it."""
     low, high = cast("tuple[float, float]", image.getextrema())
     if image.mode.startswith("I") and low >= 0 and high <= 0xFFFF:
         low, high = 0, 0xFFFF

@@ -17,7 +17,7 @@ from imagi_pipeline.core.images.stripping import webp_chunks
 def encode(
     source: SourceImage, image: Image.Image, output_format: str, settings: CompressionSettings
 ) -> Encoded:
-    """The image as a file of the format, which must be able to hold it."""
+    """Return the image as a file of the format, which must be able to hold it."""
     if output_format == "JPEG":
         return encode_jpeg(image, settings)
     if output_format == "PNG":

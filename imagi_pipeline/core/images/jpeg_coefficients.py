@@ -68,7 +68,7 @@ class Rewritten:
 
 
 def is_available() -> bool:
-    """Whether the native extension is installed, in the version that fits."""
+    """Return whether the native extension is installed, in the version that fits."""
     return _native is not None
 
 
@@ -81,7 +81,8 @@ def rewritten(
     orientation: int = 1,
     keep_icc: bool = False,
 ) -> Rewritten | None:
-    """The JPEG with the steps of a quality (1 to 100), or with its own if that is None; without metadata.
+    """Return the JPEG with the steps of a quality (1 to 100), or with its own if that is None; without
+    metadata.
 
     `orientation` is the EXIF orientation to undo, which works where whole blocks change places. None: the
     extension is not there, or leaves this file to the decoder, because it is damaged, too large or of an

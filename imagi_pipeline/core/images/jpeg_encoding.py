@@ -16,7 +16,7 @@ from imagi_pipeline.core.images.saving import saved
 
 
 def encode_jpeg(image: Image.Image, settings: CompressionSettings) -> Encoded:
-    """JPEG by the preset; what is transparent lies on white."""
+    """Return the image as a JPEG by the preset; what is transparent lies on white."""
     image = _on_white(in_8_bits(image) if image.mode == "I;16" else image)
     if settings.preset == "fast":
         return Encoded(encode_plain_jpeg(image, settings.effective_quality), "pillow")
@@ -37,14 +37,14 @@ def encode_jpeg(image: Image.Image, settings: CompressionSettings) -> Encoded:
 
 
 def encode_plain_jpeg(image: Image.Image, quality: int) -> bytes:
-    """JPEG of an image in mode L or RGB in the way that costs least."""
+    """Return an image in mode L or RGB as a JPEG, made in the way that costs least."""
     return saved(image, "JPEG", quality=quality, subsampling="4:2:0")
 
 
 def encode_by_jpegli(
     pixels: bytes | memoryview, size: tuple[int, int], settings: CompressionSettings
 ) -> Encoded | None:
-    """JPEG of packed RGB pixels; None when jpegli is not installed or refuses them."""
+    """Return packed RGB pixels as a JPEG; None when jpegli is not installed or refuses them."""
     jpegli = _jpegli()
     if jpegli is None:
         return None
@@ -61,7 +61,7 @@ def encode_by_jpegli(
 
 
 def jpegli_is_available() -> bool:
-    """Whether the package pyjpegli is installed."""
+    """Return whether the package pyjpegli is installed."""
     return _jpegli() is not None
 
 

@@ -23,13 +23,13 @@ equal SSIMULACRA2."""
 
 
 def jpegli_quality(quality: int) -> int:
-    """What jpegli is told, which knows whole numbers only."""
+    """Return what jpegli is told, which knows whole numbers only."""
     return round(_between(_QUALITIES, _JPEGLI, quality))
 
 
 @functools.lru_cache
 def steps_of(quality: int) -> bytes:
-    """The steps to quantize coefficients with: six tables of 64 bytes in natural order.
+    """Return the steps to quantize coefficients with: six tables of 64 bytes in natural order.
 
     The first three (Y, Cb, Cr) are for chroma with fewer samples than luma, the others for as many.
     """

@@ -17,7 +17,7 @@ _TABLE = 64
 
 @functools.lru_cache(maxsize=64)
 def jpegli_steps(quality: float) -> bytes:
-    """The steps for Y, Cb and Cr at a quality of jpegli (1 to 100): 64 bytes each, in natural order."""
+    """Return the steps for Y, Cb and Cr at a quality of jpegli (1 to 100), each 64 bytes in natural order."""
     qualities, tables = _anchors()
     above = min(max(bisect.bisect_left(qualities, quality), 1), len(qualities) - 1)
     low, high = qualities[above - 1], qualities[above]

@@ -52,7 +52,7 @@ class SourceImage:
 
     @property
     def description(self) -> str:
-        """Format and size, for messages."""
+        """Return format and size, for messages."""
         return f"{self.format} image of {self.width} x {self.height} pixels"
 
 
@@ -101,7 +101,7 @@ def load_codecs() -> None:
 
 
 def open_source(data: bytes) -> SourceImage:
-    """The image behind its header. Raises CodecError that tells what the data are if not an image."""
+    """Return the image behind its header. Raises CodecError that tells what the data are if not an image."""
     load_codecs()
     try:
         image = Image.open(io.BytesIO(data), formats=SOURCE_FORMATS)

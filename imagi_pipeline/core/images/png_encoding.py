@@ -25,7 +25,7 @@ _LARGE_IMAGE = 8_000_000
 
 
 def encode_png(image: Image.Image, preset: str) -> Encoded:
-    """PNG of exactly these pixels (mode L, LA, RGB, RGBA or I;16).
+    """Return PNG of exactly these pixels (mode L, LA, RGB, RGBA or I;16).
 
     oxipng sees pixels only, never a file of someone else.
     """
@@ -76,7 +76,7 @@ def _has_pixels_of(png: bytes, image: Image.Image) -> bool:
 
 
 def encode_gif(image: Image.Image) -> bytes:
-    """GIF of an image that has at most 256 colours."""
+    """Return a GIF of an image that has at most 256 colours."""
     packed = cast("Indexed", indexed(image))
     if packed.alpha:
         return saved(packed.image, "GIF", transparency=0)
@@ -92,7 +92,7 @@ class Indexed:
 
 
 def indexed(image: Image.Image) -> Indexed | None:
-    """The same pixels with a palette of at most 256 colours, if they have no more."""
+    """Return the same pixels with a palette of at most 256 colours, if they have no more."""
     if image.mode == "I;16" or image.getcolors(256) is None:
         return None
     image = image.convert("RGBA")

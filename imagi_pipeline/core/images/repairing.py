@@ -43,7 +43,7 @@ class RepairedFile:
 
 
 def repaired(data: bytes) -> RepairedFile | None:
-    """The JPEG, PNG or GIF without its fault; None when it has another fault than those repaired here."""
+    """Return the JPEG, PNG or GIF without its fault; None if this module does not repair that fault."""
     try:
         with failing_as(ErrorCode.CORRUPT_IMAGE, "It cannot be repaired."):
             return _repaired(data)
@@ -77,7 +77,7 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether the scans of a JPEG bring every coefficient of every component in full precision."""
+    """Return whether the scans of a JPEG bring every coefficient of every component in full precision."""
     missing: dict[int, set[int]] = {}
     for marker, segment in jpeg_segments(data):
         if marker in _FRAMES_OF_ONE_SCAN:
@@ -120,7 +120,7 @@ def _png_without_ancillary_faults(data: bytes) -> RepairedFile | None:
 
 
 def _ended_gif(data: bytes) -> RepairedFile | None:
-    """The GIF up to the first byte that begins no block: there browsers take it to end."""
+    """Return the GIF up to the first byte that begins no block: there browsers take it to end."""
     start = position = gif_blocks_start(data)
     try:
         while data[position] != 0x3B:

@@ -40,7 +40,8 @@ class Requantized:
 
 
 def requantized(source: SourceImage, settings: CompressionSettings) -> Requantized | None:
-    """The JPEG made smaller in its coefficients; None when its pixels must be decoded for what is asked.
+    """Return the JPEG made smaller in its coefficients; None when its pixels must be decoded for what is
+    asked.
 
     What would not get smaller by a tenth keeps its coefficients and loses only metadata and spare bits, as
     everything does with preset lossless.

@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def saved(image: Image.Image, image_format: str, **options: object) -> bytes:
-    """The bytes that Pillow writes for an image; `options` are those of its `save`."""
+    """Return the bytes that Pillow writes for an image; `options` are those of its `save`."""
     # For a file with a descriptor Pillow's JPEG encoder lets other threads run, for BytesIO it does not.
     with _scratch_file() as file:
         image.save(file, image_format, **options)

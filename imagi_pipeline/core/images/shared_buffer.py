@@ -38,7 +38,7 @@ class SharedBuffer:
         return lengths
 
     def read(self, lengths: Iterable[int]) -> list[bytes]:
-        """Copies of the parts that the other process wrote; ValueError if it cannot have written them."""
+        """Return copies of the parts that the other process wrote; ValueError for impossible lengths."""
         wanted = list(lengths)
         if any(not isinstance(length, int) or length < 0 for length in wanted):
             raise ValueError(f"these are no lengths: {wanted}")
@@ -64,7 +64,7 @@ class SharedBuffer:
         os.close(self.descriptor)
 
     def _mapped(self, size: int) -> mmap.mmap:
-        """The bytes, `size` of them at least."""
+        """Return the bytes, `size` of them at least."""
         if self._map is None or len(self._map) < size:
             there = os.fstat(self.descriptor).st_size
             if there < size or not there:

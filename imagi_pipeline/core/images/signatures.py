@@ -40,7 +40,7 @@ class FileType:
 
     @property
     def description(self) -> str:
-        """The name with its article, such as `a PNG image`."""
+        """Return the name with its article, such as `a PNG image`."""
         if self.name in _UNCOUNTABLE:
             return self.name
         article = "an" if self.name[0] in "aeioAEIO" or self.name.startswith(_SPOKEN_WITH_A_VOWEL) else "a"
@@ -87,6 +87,6 @@ _FILE_TYPES = (
 
 
 def file_type(data: bytes) -> FileType | None:
-    """The type of a file by its first bytes; None for one that is not known."""
+    """Return the type of a file by its first bytes; None for one that is not known."""
     start = data[:_SNIFFED_BYTES].removeprefix(codecs.BOM_UTF8)
     return next((known for known in _FILE_TYPES if known.pattern.match(start)), None)

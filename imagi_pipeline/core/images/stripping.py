@@ -63,7 +63,7 @@ _EMPTY_EXIF_ITEM = b"\0\0\0\0II*\0\x08\0\0\0" + bytes(6)
 
 
 def strip_metadata(data: bytes, image_format: str, *, keep_icc: bool = False) -> bytes:
-    """The same image (JPEG, PNG, WEBP, GIF or AVIF) without metadata; its pixels are not touched.
+    """Return the same image (JPEG, PNG, WEBP, GIF or AVIF) without metadata; its pixels are not touched.
 
     `keep_icc` leaves the colour profile in, for pixels that are not in sRGB. An AVIF file keeps its length
     and its profile: the metadata is blanked in place. Raises ValueError when the structure of the file cannot
@@ -76,7 +76,7 @@ def strip_metadata(data: bytes, image_format: str, *, keep_icc: bool = False) ->
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The type of each chunk of a PNG file up to IEND, and the whole chunk with length and checksum."""
+    """Yield the type of each chunk of a PNG file up to IEND, and the whole chunk with length and checksum."""
     if not data.startswith(PNG_SIGNATURE):
         raise ValueError("not a PNG file")
     position = len(PNG_SIGNATURE)
@@ -89,7 +89,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The type and the content of each chunk of a WebP file, not looking into animation frames."""
+    """Yield the type and the content of each chunk of a WebP file, not looking into animation frames."""
     riff, size, webp = struct.unpack_from("<4sI4s", data)
     if (riff, webp) != (b"RIFF", b"WEBP"):
         raise ValueError("not a WebP file")
@@ -132,7 +132,7 @@ def _strip_jpeg(data: bytes, keep_icc: bool) -> bytes:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The marker of each segment of a JPEG file up to its end, and the segment with its length first."""
+    """Yield the marker and the segment, its length first, of each segment of a JPEG file up to its end."""
     position = 2
     while position < len(data):
         marker, start = _jpeg_marker(data, position)
@@ -146,7 +146,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
-    """The marker at a position, and where it ends; any number of 0xFF may fill the space before it."""
+    """Return the marker at a position, and where it ends; any number of 0xFF may fill the space before it."""
     if data[position] != 0xFF:
         raise ValueError("no JPEG marker where one must be")
     while data[position] == 0xFF:
@@ -160,7 +160,7 @@ def _end_of_scan(data: bytes, position: int) -> int:
 
 
 def _kept_jpeg_segment(marker: int, segment: bytes, keep_icc: bool) -> bytes | None:
-    """The segment, its length first, as it shall be; None to leave it out."""
+    """Return the segment, its length first, as it shall be; None to leave it out."""
     body = segment[2:]
     if marker == _APP0:
         return _jfif_without_thumbnail(body)
@@ -194,7 +194,7 @@ def _is_jpeg_segment_of_its_length(marker: int, body: bytes) -> bool:
 
 
 def _unused_jpeg_tables(data: bytes) -> bool:
-    """Whether a JPEG has tables that no component is decoded with: they can hold anything."""
+    """Return whether a JPEG has tables that no component is decoded with: they can hold anything."""
     defined: set[tuple[int, int]] = set()
     used: set[tuple[int, int]] = set()
     for marker, segment in jpeg_segments(data):
@@ -244,7 +244,7 @@ def _strip_png(data: bytes, keep_icc: bool) -> bytes:
 
 
 def _most_bytes_inflated(png: bytes) -> int:
-    """More bytes than the pixels of a PNG take with their filter bytes, of any kind and interlaced."""
+    """Return an upper bound of the bytes of a PNG's pixels with their filter bytes, interlaced or not."""
     width, height = struct.unpack_from(">II", png, 16)
     return int(8 * (width + 2) * (height + 8))
 
@@ -255,7 +255,7 @@ def _is_png_chunk_kept(kind: bytes, chunk: bytes) -> bool:
 
 
 def _pixels_alone(pixels: list[bytes], most: int) -> Iterator[bytes]:
-    """The IDAT chunks without what follows the end of their compressed stream."""
+    """Yield the IDAT chunks without what follows the end of their compressed stream."""
     stream = zlib.decompressobj()
     for part in pixels:
         if stream.eof:
@@ -298,7 +298,7 @@ def _strip_webp(data: bytes, keep_icc: bool) -> bytes:
 
 
 def _frame_alone(frame: bytes) -> bytes:
-    """An animation frame of WebP with its pixels and nothing else."""
+    """Return an animation frame of WebP with its pixels and nothing else."""
     kept = frame[:_WEBP_FRAME_HEADER]
     for kind, content in _riff_chunks(frame, _WEBP_FRAME_HEADER, len(frame)):
         if kind in _WEBP_FRAME_CHUNKS_KEPT:
@@ -323,7 +323,7 @@ def _strip_gif(data: bytes, _keep_icc: bool) -> bytes:
 
 
 def gif_blocks_start(data: bytes) -> int:
-    """Where the first block of a GIF file begins, behind header and global colour table."""
+    """Return where the first block of a GIF file begins, behind header and global colour table."""
     return 13 + _gif_colour_table_size(data[10])
 
 
@@ -332,7 +332,9 @@ def _gif_colour_table_size(flags: int) -> int:
 
 
 def end_of_gif_block(data: bytes, position: int) -> int:
-    """Where the block at `position` ends. Raises ValueError if none begins there, IndexError if it is cut."""
+    """Return where the block at `position` ends. Raises ValueError if none begins there, IndexError if it is
+    cut.
+    """
     if data[position] == _GIF_IMAGE:
         position += 10 + _gif_colour_table_size(data[position + 9]) + 1
     elif data[position] == _GIF_EXTENSION:
@@ -345,7 +347,9 @@ def end_of_gif_block(data: bytes, position: int) -> int:
 
 
 def _kept_gif_block(block: bytes) -> bytes:
-    """An image as it is; of extensions the delay, the transparent colour and the number of loops alone."""
+    """Return an image as it is; of extensions the delay, the transparent colour and the number of loops
+    alone.
+    """
     if block[0] != _GIF_EXTENSION:
         return block
     if block.startswith(_GIF_CONTROL):
@@ -376,7 +380,7 @@ def _blank_avif(data: bytes, _keep_icc: bool) -> bytes:
 def _avif_metadata(
     data: bytes, position: int, end: int, inside: bytes = b""
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of each piece of metadata between two positions; `unknown` for whole boxes."""
+    """Yield type, start and end of each piece of metadata between two positions; a box is `unknown`."""
     for kind, start, stop in boxes(data, position, end):
         if kind not in _AVIF_BOXES[inside]:
             if data[start - 4 : start] != kind:
@@ -396,7 +400,7 @@ def _avif_metadata(
 
 
 def boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the content of each box of an AVIF file between two positions."""
+    """Yield type, start and end of the content of each box of an AVIF file between two positions."""
     while position < end:
         size, kind = struct.unpack_from(">I4s", data, position)
         start = position + 8
@@ -411,7 +415,7 @@ def boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, in
 
 
 def _item_types(data: bytes, start: int, end: int) -> dict[int, bytes]:
-    """The type of each item of metadata by its number, from the content of an `iinf` box."""
+    """Return the type of each item of metadata by its number, from the content of an `iinf` box."""
     types = {}
     count_size = 4 if data[start] else 2
     for _, entry, _ in boxes(data, start + 4 + count_size, end):
@@ -422,7 +426,7 @@ def _item_types(data: bytes, start: int, end: int) -> dict[int, bytes]:
 
 
 def _item_extents(data: bytes, start: int, wanted: dict[int, bytes]) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of each extent of the wanted items, from the content of an `iloc` box."""
+    """Yield number, start and end of each extent of the wanted items, from the content of an `iloc` box."""
     position = start + 6
 
     def number(size: int) -> int:

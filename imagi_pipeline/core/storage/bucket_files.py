@@ -28,7 +28,7 @@ _types.add_type("image/avif", ".avif")
 
 
 def open_bucket(root: str) -> UPath:
-    """The root of a storage in a bucket. Raises ImportError and ValueError for what cannot be used."""
+    """Return the root of a storage in a bucket. Raises ImportError and ValueError for what cannot be used."""
     is_s3 = root.startswith(("s3:", "s3a:"))
     # Without the version botocore signs URLs for some regions in a way that others refuse.
     config = {"signature_version": "s3v4", "max_pool_connections": CONNECTIONS}
@@ -50,14 +50,14 @@ def put_file(path: UPath, file: str) -> None:
 
 
 def get(path: UPath) -> bytes:
-    """The bytes of an object; FileNotFoundError when there is none."""
+    """Return the bytes of an object; FileNotFoundError when there is none."""
     # With more than one part at once, s3fs asks for the size first.
     options = {"max_concurrency": 1} if _is_s3(path) else {}
     return bytes(path.fs.cat_file(path.path, **options))
 
 
 def signed_url(path: UPath, seconds: int) -> str | None:
-    """A URL that lets its bearer read one object, made without a call; None if this bucket has none."""
+    """Return a URL that lets its bearer read one object, made without a call; None if there is none."""
     try:
         return str(path.fs.sign(path.path, expiration=seconds))
     except NotImplementedError:
@@ -80,7 +80,7 @@ def _is_s3(path: UPath) -> bool:
 
 
 def _headers(path: UPath) -> dict[str, Any]:
-    """What S3 keeps with an object and sends with it; each other kind of bucket has words of its own."""
+    """Return what S3 keeps with an object and sends with it; other kinds of buckets have their own words."""
     if not _is_s3(path):
         return {}
     kind = _types.guess_type(path.name)[0] or "application/octet-stream"

@@ -14,7 +14,7 @@ _KEY = re.compile(rf"[a-z0-9_](?:[a-z0-9_-]|\.(?!\.))*-[0-9a-f]{{{HASH_LENGTH}}}
 
 
 def image_key(url: str) -> str:
-    """The readable, safe and unique name of the image behind a URL: `<slug>-<hash>`.
+    """Return the readable, safe and unique name of the image behind a URL: `<slug>-<hash>`.
 
     The slug comes from the URL's last path part, the hash is the start of the URL's SHA-256. It is the
     image's partition key and the stem of its file.
@@ -28,17 +28,17 @@ def image_key(url: str) -> str:
 
 
 def image_url(public_url: str, key: str, file: str) -> str:
-    """The URL of a compressed image: of the file `file` of the image with this key."""
+    """Return the URL of a compressed image: of the file `file` of the image with this key."""
     return f"{public_url}/{folder_of(key)}/{file}"
 
 
 def folder_of(key: str) -> str:
-    """The folder of an image: one of 256, so that none grows too long to list."""
+    """Return the folder of an image: one of 256, so that none grows too long to list."""
     return key.rsplit("-", 1)[-1][:2]
 
 
 def is_request_id(text: str) -> bool:
-    """Whether a text is a request id: a UUID in its usual spelling, and so a safe part of a path."""
+    """Return whether a text is a request id: a UUID in its usual spelling, and so a safe part of a path."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:
@@ -46,5 +46,5 @@ def is_request_id(text: str) -> bool:
 
 
 def is_image_key(text: str) -> bool:
-    """Whether a text has the form of `image_key`, and so is a safe part of a path."""
+    """Return whether a text has the form of `image_key`, and so is a safe part of a path."""
     return _KEY.fullmatch(text) is not None

@@ -63,14 +63,15 @@ def collecting_problems(problems: list[str], path: UPath) -> Iterator[None]:
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a name says that the file is hidden or not complete yet."""
+    """Return whether a name says that the file is hidden or not complete yet."""
     return name.startswith((".", "~")) or name.lower().endswith(UNFINISHED_SUFFIXES)
 
 
 def complete_names(
     first: Mapping[str, FileSnapshot], second: Mapping[str, FileSnapshot], now: float, quiet_period: float
 ) -> list[str]:
-    """The names of the files that did not change between two looks nor for `quiet_period` s, oldest first.
+    """Return the names of the files that did not change between two looks nor for `quiet_period` s, oldest
+    first.
 
     A time of change in the future, from another machine's clock, counts as quiet when the looks agree.
     """
@@ -137,12 +138,14 @@ def publish(store: Store, request_id: str, manifest: RequestManifest, data: byte
 
 
 def unfinished_publications(store: Store) -> list[UPath]:
-    """What this program, and nobody else, has in the landing folder without its final name yet."""
+    """Return what this program, and nobody else, has in the landing folder without its final name yet."""
     return [store.landing / name for name in store.names(store.landing) if _UNPUBLISHED.fullmatch(name)]
 
 
 def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
-    """The status of a request that has no run: waiting in the landing folder, or lost; None if unknown."""
+    """Return the status of a request that has no run: waiting in the landing folder, or lost; None if
+    unknown.
+    """
     if not is_request_id(request_id):
         return None
     try:
@@ -168,7 +171,7 @@ def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
 
 
 def waiting_requests(store: Store) -> list[RequestStatus]:
-    """The status of the requests in the landing folder, newest first."""
+    """Return the status of the requests in the landing folder, newest first."""
     names = [path.name for path in _children(store.landing) if is_request_id(path.name)]
     found = [status for name in names if (status := status_without_run(store, name))]
     return sorted(
@@ -246,12 +249,12 @@ def _accept(store: Store, path: UPath, snapshot: FileSnapshot) -> LandedRequest:
 
 
 def _id_in_bucket(path: UPath, snapshot: FileSnapshot) -> str:
-    """A bucket has no rename: the same version of the same object is the same request."""
+    """Return a request id made of the object's version: a bucket has no rename that could claim a file."""
     return str(uuid.uuid5(REQUEST_NAMESPACE, f"{path}|{snapshot.etag}|{snapshot.size}|{snapshot.changed_at}"))
 
 
 def _landed_in(folder: UPath) -> LandedRequest | None:
-    """The request in a folder of its own; None when there is none, or it is being removed just now.
+    """Return the request in a folder of its own; None when there is none, or it is being removed just now.
 
     Raises ValueError when it is broken.
     """
@@ -273,7 +276,7 @@ def _landed_in(folder: UPath) -> LandedRequest | None:
 
 
 def _is_visible_file(path: UPath) -> bool:
-    """Whether it is a plain file; a link could lead to any file that this program may read."""
+    """Return whether it is a plain file; a link could lead to any file that this program may read."""
     return not path.name.startswith(".") and path.is_file() and not path.is_symlink()
 
 
@@ -288,7 +291,7 @@ def _already_there() -> Iterator[None]:
 
 
 def _has_writer(path: UPath) -> bool:
-    """Whether a process of this machine still has the file open for writing (Linux only, else False).
+    """Return whether a process of this machine still has the file open for writing (Linux only, else False).
 
     The kernel grants a read lease only on a file that nobody has open for writing: fcntl(2), F_SETLEASE.
     """

@@ -30,7 +30,7 @@ class LandingWatch:
         self._quiet_at: float | None = None
 
     def is_due(self) -> bool:
-        """Whether a look is due that was not due at the last call."""
+        """Return whether a look is due that was not due at the last call."""
         requests, files = self._list()
         arrived = bool(requests) and requests != self._requests
         if files != self._files:

@@ -38,7 +38,7 @@ def write_whole(path: str, pieces: Iterable[bytes], *, only_new: bool = False) -
 
 
 def read_whole(path: str) -> bytes:
-    """The bytes of a file."""
+    """Return the bytes of a file."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         left = os.fstat(handle).st_size

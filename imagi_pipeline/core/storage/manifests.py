@@ -11,7 +11,7 @@ LAST_TIME = 253_402_300_800  # the year 10000
 
 
 def safe_file_name(name: str) -> str:
-    """A file name that stays in its folder and on every file system, as close to `name` as can be."""
+    """Return a file name that stays in its folder and on every file system, as close to `name` as can be."""
     readable = name.encode("utf-8", "replace").decode()  # a name in another encoding has surrogates
     base = re.split(r"[/\\]", readable)[-1]
     clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", base).strip(" .")
@@ -42,12 +42,12 @@ class RequestManifest:
         object.__setattr__(self, "name", safe_file_name(self.name))
 
     def to_json(self) -> bytes:
-        """The manifest as it lies beside the CSV."""
+        """Return the manifest as it lies beside the CSV."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> RequestManifest:
-        """The inverse of `to_json`; unknown keys, of a newer version, are ignored.
+        """Return the inverse of `to_json`; unknown keys, of a newer version, are ignored.
 
         Raises ValueError when it is no such manifest.
         """
@@ -72,7 +72,7 @@ class RequestManifest:
 
 
 def _is_time(value: object) -> bool:
-    """Whether this is None, or a time in seconds since 1970 that `datetime` can show."""
+    """Return whether this is None, or a time in seconds since 1970 that `datetime` can show."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return 0 <= value < LAST_TIME
     return value is None

@@ -32,5 +32,5 @@ class ImageRecord:
 
     @property
     def data_version(self) -> str:
-        """Equal for equal sources compressed with equal settings."""
+        """Return a text that is equal for equal sources compressed with equal settings."""
         return f"{self.settings}-{self.source_digest[:16]}"

@@ -43,7 +43,7 @@ _WORDS_FOR_CHANGED = ("mtime", "LastModified", "last_modified", "updated", "crea
 
 
 def is_compressed_image(path: str) -> bool:
-    """Whether a path below `compressed/` may be an image, and not a record or a file being written."""
+    """Return whether a path below `compressed/` may be an image, and not a record or a file being written."""
     name = path.rsplit("/", 1)[-1]
     return not name.startswith(".") and not name.endswith(_RECORD)
 
@@ -69,12 +69,12 @@ class StoredFile:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """Return the last part of its path."""
         return self.path.rsplit("/", 1)[-1]
 
     @property
     def is_temporary(self) -> bool:
-        """Whether it is the unfinished file of a write, left behind when its process was killed."""
+        """Return whether it is the unfinished file of a write, left behind when its process was killed."""
         return self.name.startswith(".") and self.name.endswith(TEMPORARY)
 
     @property
@@ -101,55 +101,55 @@ class Store:
 
     @property
     def landing(self) -> UPath:
-        """Where people and programs drop CSVs."""
+        """Return the folder where people and programs drop CSVs."""
         return self.root / "landing"
 
     @property
     def uploads(self) -> UPath:
-        """One folder for each accepted request."""
+        """Return the folder that holds a folder with the CSV of each accepted request."""
         return self.root / "uploads"
 
     def references(self, request_id: str) -> UPath:
-        """The table of image references of a request."""
+        """Return the table of image references of a request."""
         return self.root / "references" / f"{request_id}.csv"
 
     def report(self, request_id: str) -> UPath:
-        """The compression report of a request."""
+        """Return the compression report of a request."""
         return self.root / "reports" / f"{request_id}.csv"
 
     def result(self, request_id: str, name: str) -> UPath:
-        """The enriched CSV of a request."""
+        """Return the enriched CSV of a request."""
         return self.root / "results" / request_id / name
 
     def work(self, request_id: str) -> UPath:
-        """What passes between the steps of the runs of a request, a folder for each run."""
+        """Return the folder of what the steps of a request hand over to each other, by run."""
         return self.root / "work" / request_id
 
     @property
     def callbacks(self) -> UPath:
-        """Callbacks that are not accepted yet, a file for each end that is to be told."""
+        """Return the folder of the callbacks that were not accepted yet."""
         return self.root / "callbacks"
 
     @property
     def idempotency_keys(self) -> UPath:
-        """Which request an Idempotency-Key belongs to."""
+        """Return the folder of files that say which request an Idempotency-Key belongs to."""
         return self.root / "idempotency"
 
     @property
     def compressed(self) -> UPath:
-        """The compressed images and their records; what is served over HTTP."""
+        """Return the compressed images and their records; what is served over HTTP."""
         return self.root / "compressed"
 
     def image_folder(self, key: str) -> UPath:
-        """The folder of an image and its record."""
+        """Return the folder of an image and its record."""
         return self.compressed / folder_of(key)
 
     def image(self, key: str, record: ImageRecord) -> UPath:
-        """The compressed image of a record."""
+        """Return the compressed image of a record."""
         return self.image_folder(key) / record.file
 
     def record(self, key: str) -> UPath:
-        """The record of an image."""
+        """Return the record of an image."""
         return self.image_folder(key) / f"{key}{_RECORD}"
 
     # -- bytes
@@ -189,7 +189,7 @@ class Store:
                 bucket_files.put_file(path, file.name)
 
     def read(self, path: UPath | str) -> bytes | None:
-        """The bytes of a file, or None when there is none."""
+        """Return the bytes of a file, or None when there is none."""
         with storage_errors("read", path):
             try:
                 return read_whole(str(path)) if self.is_local else bucket_files.get(UPath(path))
@@ -197,7 +197,7 @@ class Store:
                 return None
 
     def open(self, path: UPath) -> IO[bytes]:
-        """A file that is there, to be read piece by piece."""
+        """Return a file that is there, to be read piece by piece."""
         with storage_errors("read", path):
             return cast(IO[bytes], path.open("rb"))
 
@@ -207,14 +207,14 @@ class Store:
             folder.fs.rm(folder.path, recursive=True)
 
     def signed_url(self, path: UPath, seconds: int) -> str | None:
-        """A URL that lets its bearer read a file for some seconds; None where there is no such thing."""
+        """Return a URL that lets its bearer read a file for some seconds; None if there is none."""
         if self.is_local:
             return None
         with storage_errors("sign a URL of", path):
             return bucket_files.signed_url(path, seconds)
 
     def names(self, folder: UPath) -> list[str]:
-        """The names of what is in a folder; nothing when there is no such folder."""
+        """Return the names of what is in a folder; nothing when there is no such folder."""
         with storage_errors("list", folder):
             try:
                 found = folder.fs.ls(folder.path, detail=False)
@@ -223,7 +223,7 @@ class Store:
         return [path.rstrip("/").rsplit("/", 1)[-1] for path in found]
 
     def files(self, folder: UPath) -> list[StoredFile]:
-        """All files below a folder, hidden ones too; nothing when there is no such folder."""
+        """Return all files below a folder, hidden ones too; nothing when there is no such folder."""
         with storage_errors("list", folder):
             found = folder.fs.find(folder.path, detail=True)
         return [StoredFile(path, int(info["size"] or 0), _changed_at(info)) for path, info in found.items()]
@@ -259,7 +259,7 @@ class Store:
                 sync_to_disk(self.uploads.path)
 
     def read_manifest(self, request_id: str) -> RequestManifest | None:
-        """The manifest of an accepted request, or None when there is no such request."""
+        """Return the manifest of an accepted request, or None when there is no such request."""
         if not is_request_id(request_id):
             return None
         data = self.read(self.uploads / request_id / MANIFEST)
@@ -275,7 +275,8 @@ class Store:
                 os.utime(Path(self.uploads.path) / request_id)
 
     def end_told(self, request_id: str) -> float:
-        """When a run of a request was ending, in seconds since 1970; 0 if never, and always in a bucket.
+        """Return when a run of a request was ending, in seconds since 1970; 0 if never, and always in a
+        bucket.
 
         The files of an upload set this time as well.
         """
@@ -285,7 +286,7 @@ class Store:
         return 0.0
 
     def read_upload(self, request_id: str, manifest: RequestManifest) -> bytes:
-        """The CSV of an accepted request as it came."""
+        """Return the CSV of an accepted request as it came."""
         path = self.uploads / request_id / manifest.name
         data = self.read(path)
         if data is None:
@@ -293,7 +294,7 @@ class Store:
         return data
 
     def reference_tables(self) -> list[UPath]:
-        """The reference tables of all requests, newest first."""
+        """Return the reference tables of all requests, newest first."""
         folder = self.root / "references"
         with storage_errors("list", folder):
             try:
@@ -315,7 +316,7 @@ class Store:
         self.write(self._beside(key, key + _RECORD), json.dumps(facts, ensure_ascii=False).encode())
 
     def read_record(self, key: str) -> ImageRecord | None:
-        """The record of an image, or None when the image is not there, whole and as described.
+        """Return the record of an image, or None when the image is not there, whole and as described.
 
         In a bucket the record is trusted: to look at the image as well would be a call for each.
         """
@@ -331,14 +332,14 @@ class Store:
         return record
 
     def _beside(self, key: str, name: str) -> UPath | str:
-        """A file in the folder of an image; text on a local disk: UPaths are slow to join."""
+        """Return a file in the folder of an image; text on a local disk: UPaths are slow to join."""
         return (
             f"{self._compressed}/{folder_of(key)}/{name}" if self.is_local else self.image_folder(key) / name
         )
 
 
 def _size(path: UPath | str) -> int | None:
-    """The bytes of a file on a local disk, or None when there is none."""
+    """Return the bytes of a file on a local disk, or None when there is none."""
     with storage_errors("read", path):
         try:
             return os.stat(str(path)).st_size  # noqa: PTH116 - a path object takes as long as the system call
@@ -347,7 +348,7 @@ def _size(path: UPath | str) -> int | None:
 
 
 def _changed_at(info: Mapping[str, Any]) -> float | None:
-    """When a file of a listing was changed; each kind of storage has its own word for it."""
+    """Return when a file of a listing was changed; each kind of storage has its own word for it."""
     told = next((info[word] for word in _WORDS_FOR_CHANGED if info.get(word)), None)
     if isinstance(told, str):
         told = datetime.fromisoformat(told)

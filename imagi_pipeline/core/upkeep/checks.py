@@ -61,7 +61,7 @@ class Finding:
 
 
 def check_storage(store: Store) -> list[Finding]:
-    """Whether files can be written, read and removed in each folder that is there."""
+    """Return whether files can be written, read and removed in each folder that is there."""
     if store.is_local and not store.root.exists():
         message = f"{store.root} does not exist."
         mend = "If it is new, `imagi serve` makes it; else mount its disk, or correct IMAGI_STORAGE."
@@ -81,7 +81,7 @@ def check_storage(store: Store) -> list[Finding]:
 
 
 def check_clock(store: Store, now: float) -> list[Finding]:
-    """Whether the clock of the storage, which dates its files, is that of this machine."""
+    """Return whether the clock of the storage, which dates its files, is that of this machine."""
     probe = _probe(store.root)
     store.write(probe, b"")
     try:
@@ -100,7 +100,7 @@ def check_clock(store: Store, now: float) -> list[Finding]:
 
 
 def check_disk(places: Mapping[str, Path]) -> list[Finding]:
-    """Whether there is room for what is to come; `places` are folders, by what lies there."""
+    """Return whether there is room for what is to come; `places` are folders, by what lies there."""
     findings = []
     for name, place in places.items():
         usage = shutil.disk_usage(_existing(place))
@@ -115,7 +115,7 @@ def check_disk(places: Mapping[str, Path]) -> list[Finding]:
 
 
 def check_landing(store: Store, now: float) -> list[Finding]:
-    """Whether something waits in the landing folder that nobody takes."""
+    """Return whether something waits in the landing folder that nobody takes."""
     files = store.files(store.landing)
     ours = tuple(f"{folder.path}" for folder in landing_leftovers(store, now))
     files = [file for file in files if not file.path.startswith(ours)] if ours else files
@@ -137,13 +137,15 @@ def check_landing(store: Store, now: float) -> list[Finding]:
 
 
 def _is_left_alone(file: StoredFile) -> bool:
-    """Whether the sensor takes a file or its folder for unfinished; in a request's folder it takes any."""
+    """Return whether the sensor takes a file or its folder for unfinished; in a request's folder it takes
+    any.
+    """
     folder = PurePath(file.path).parent.name
     return is_ignored(folder) or (is_ignored(file.name) and not is_request_id(folder))
 
 
 def check_uploads(store: Store, requests_with_runs: Collection[str], now: float) -> list[Finding]:
-    """Whether each upload is whole, and has a run or still waits for one."""
+    """Return whether each upload is whole, and has a run or still waits for one."""
     in_landing = landing_requests(store)
     halves, lost = [], []
     for name in store.names(store.uploads):
@@ -166,7 +168,7 @@ def check_uploads(store: Store, requests_with_runs: Collection[str], now: float)
 
 
 def check_images(store: Store, now: float) -> list[Finding]:
-    """Whether each image has its record, and each record its image."""
+    """Return whether each image has its record, and each record its image."""
     without_image, without_record = [], []
     count = 0
     for name in store.names(store.compressed):
@@ -193,7 +195,7 @@ def check_images(store: Store, now: float) -> list[Finding]:
 
 
 def check_unfinished(store: Store, now: float) -> list[Finding]:
-    """Whether processes that were killed left unfinished files behind."""
+    """Return whether processes that were killed left unfinished files behind."""
     left = leftovers(store, now)
     if not left:
         return [Finding("leftovers", Level.OK, "No unfinished file is left behind.")]
@@ -202,7 +204,7 @@ def check_unfinished(store: Store, now: float) -> list[Finding]:
 
 
 def check_callbacks(store: Store, now: float, *, has_secret: bool) -> list[Finding]:
-    """Whether callbacks wait for longer than a receiver may be down, or for ever."""
+    """Return whether callbacks wait for longer than a receiver may be down, or for ever."""
     files = [file for file in store.files(store.callbacks) if is_request_id(file.name[:36])]
     findings = []
     if files and not has_secret:
@@ -219,7 +221,7 @@ def check_callbacks(store: Store, now: float, *, has_secret: bool) -> list[Findi
 
 
 def leftovers(store: Store, now: float) -> list[UPath]:
-    """The unfinished files of a day ago or older, of all folders."""
+    """Return the unfinished files of a day ago or older, of all folders."""
     images = [
         file
         for file in store.files(store.compressed)

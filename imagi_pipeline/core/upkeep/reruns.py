@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def reason(self) -> str:
-        """How many requests are not run, and why, for people."""
+        """Return how many requests are not run, and why, for people."""
         counts = [f"{count:,} {why}" for why, count in self.others.most_common()]
         return "Requests not run: " + (", ".join(counts) or "none") + "."
 
@@ -63,7 +63,7 @@ def plan_retries(
     first_delay: float,
     give_up_after: float,
 ) -> Plan:
-    """The requests with transient failures whose next try is due.
+    """Return the requests with transient failures whose next try is due.
 
     `runs` are those of the requests to look at, newest first. The first try comes `first_delay` seconds after
     the end of the run that failed, each further one after twice the time of the one before it, and none later
@@ -95,7 +95,7 @@ def plan_retries(
 def plan_refresh(
     store: Store, living: Iterable[str], in_flight: Collection[str], lately: Collection[str], before: float
 ) -> Plan:
-    """The living requests that refer to an image last checked before a time, in seconds since 1970.
+    """Return the living requests that refer to an image last checked before a time, in seconds since 1970.
 
     `lately` are those of which all images were attempted since then: what is older is gone or out of reach.
     A record is written at each check, so one listing tells the times; reading 100,000 takes half a minute,
@@ -120,7 +120,8 @@ def plan_recompression(
     attempted: Mapping[str, float],
     settings: str,
 ) -> Plan:
-    """The living requests that refer to an image made with other settings than those of this fingerprint.
+    """Return the living requests that refer to an image made with other settings than those of this
+    fingerprint.
 
     `attempted` are the times, in seconds since 1970, at which requests were last run with these settings:
     what still has others since before then is gone or out of reach.
@@ -135,7 +136,7 @@ def plan_recompression(
 
 
 def failed_images(store: Store, request_ids: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """The requests with failed images in their report, each with the keys of these."""
+    """Yield the requests with failed images in their report, each with the keys of these."""
     with ThreadPoolExecutor(READERS) as readers:
         failed = readers.map(lambda request_id: _failed_keys(store, request_id), request_ids)
         for request_id, keys in zip(request_ids, failed, strict=True):
@@ -144,13 +145,13 @@ def failed_images(store: Store, request_ids: Sequence[str]) -> Iterator[tuple[st
 
 
 def has_failures(store: Store, request_id: str, *, transient: bool = False) -> bool:
-    """Whether images failed in the report of a request; with `transient`, for a reason that may pass."""
+    """Return whether images failed in a request's report; with `transient`, for reasons that may pass."""
     data = store.read(store.report(request_id))
     return data is not None and reports.has_failures(data, transient=transient)
 
 
 def _tries(newest_first: list[PastRun], since: float) -> int | None:
-    """How often the failures of the last whole run were tried again; None when it began before a time."""
+    """Return how often the last whole run's failures were tried again; None if it began before a time."""
     for tries, run in enumerate(newest_first):
         if run.created < since:
             return None
@@ -187,7 +188,7 @@ class _Checks:
         self._known: dict[str, _Check | None] = {}
 
     def of(self, request_id: str) -> Iterator[_Check]:
-        """The checks of the images that a request has copies of."""
+        """Yield the checks of the images that a request has copies of."""
         for key in _keys_with_copy(self._store, request_id):
             if key not in self._known:
                 record = self._store.read_record(key)

@@ -48,7 +48,7 @@ class RequestFacts:
 
 
 def expired_requests(requests: Iterable[RequestFacts], now: float, retention: float) -> list[str]:
-    """The requests that may go, oldest first: handed in more than `retention` seconds ago, and idle."""
+    """Return the requests that may go, oldest first: idle, and older than `retention` seconds."""
     expired = [
         (request.handed_in, request.request_id)
         for request in requests
@@ -64,13 +64,13 @@ def expired_requests(requests: Iterable[RequestFacts], now: float, retention: fl
 
 
 def request_folders(store: Store) -> tuple[UPath, ...]:
-    """The folders whose files and folders have names that begin with a request id."""
+    """Return the folders whose files and folders have names that begin with a request id."""
     names = ("uploads", "references", "reports", "results", "work", "callbacks")
     return tuple(store.root / name for name in names)
 
 
 def stored_requests(store: Store) -> dict[str, float | None]:
-    """Every request that left a trace in the storage, and the time of its oldest file, if it is told.
+    """Return every request that left a trace in the storage, and the time of its oldest file, if it is told.
 
     The landing folder does not count.
     """
@@ -87,12 +87,12 @@ def stored_requests(store: Store) -> dict[str, float | None]:
 
 
 def landing_requests(store: Store) -> set[str]:
-    """The requests that lie in the landing folder: without its run, such a one would be launched anew."""
+    """Return the requests in the landing folder: one whose run is removed would be launched again."""
     return {name for name in store.names(store.landing) if is_request_id(name)}
 
 
 def request_files(store: Store, request_id: str) -> list[StoredFile]:
-    """The files of a request, in the order in which they may go: its manifest, which dates it, last."""
+    """Return the files of a request in the order in which they may go: last its manifest, which dates it."""
     callbacks = [name for name in store.names(store.callbacks) if name.startswith(request_id)]
     places = [
         *(store.callbacks / name for name in callbacks),
@@ -153,7 +153,7 @@ class LivingImages:
 
 
 def _urls_of(store: Store, request_id: str) -> list[str] | None:
-    """The URLs of a request; None while its upload is not whole."""
+    """Return the URLs of a request; None while its upload is not whole."""
     references = store.read(store.references(request_id))
     if references is not None:
         return reports.distinct_urls(reports.Table(references))
@@ -184,19 +184,19 @@ class FolderPlan:
 
     @property
     def files(self) -> list[StoredFile]:
-        """All files that may go. Records come first: without one, an image is not reused."""
+        """Return all files that may go. Records come first: without one, an image is not reused."""
         return [*self.records, *self.images, *self.unfinished]
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing may go."""
+        """Return whether nothing may go."""
         return not self.keys and not self.unfinished
 
 
 def plan_folder(
     files: Iterable[StoredFile], partitions: Iterable[str], living: Collection[str], now: float
 ) -> FolderPlan:
-    """What may go of the files and the partitions of one folder of images; strange files stay."""
+    """Return what may go of the files and the partitions of one folder of images; strange files stay."""
     plan = FolderPlan()
     by_key: defaultdict[str, list[StoredFile]] = defaultdict(list)
     for file in files:
@@ -215,7 +215,7 @@ def plan_folder(
 
 
 def by_folder(keys: Iterable[str]) -> dict[str, list[str]]:
-    """Image keys by the folder of their image; what is no image key is left out."""
+    """Return image keys by the folder of their image; what is no image key is left out."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for key in keys:
         if is_image_key(key):
@@ -227,19 +227,19 @@ def by_folder(keys: Iterable[str]) -> dict[str, list[str]]:
 
 
 def is_older(file: StoredFile, age: float, now: float) -> bool:
-    """Whether a file was last changed more than `age` seconds ago; not if nothing tells it."""
+    """Return whether a file was last changed more than `age` seconds ago; not if nothing tells it."""
     return file.changed_at is not None and now - file.changed_at > age
 
 
 def unfinished_files(store: Store, now: float) -> list[StoredFile]:
-    """The unfinished files of requests, a day old. Those of images are in the plan of their folder."""
+    """Return the unfinished files of requests, a day old. Those of images are in the plan of their folder."""
     folders = (*request_folders(store), store.idempotency_keys)
     files = (file for folder in folders for file in store.files(folder))
     return [file for file in files if file.is_temporary and is_older(file, LEFTOVER_AGE, now)]
 
 
 def landing_leftovers(store: Store, now: float) -> list[UPath]:
-    """What gateways that were killed left unfinished in the landing folder, a day ago or earlier."""
+    """Return what gateways that were killed left unfinished in the landing folder, a day ago or earlier."""
     return [place for place in unfinished_publications(store) if _is_old(store, place, now)]
 
 
@@ -250,7 +250,7 @@ def remove_landing_leftovers(store: Store) -> None:
 
 
 def work_folders(store: Store) -> Iterator[tuple[str, UPath]]:
-    """What passed between the steps of runs: the id of each run, and its folder."""
+    """Yield what passed between the steps of runs: the id of each run, and its folder."""
     work = store.root / "work"
     for request_id in store.names(work):
         for run_id in store.names(work / request_id):

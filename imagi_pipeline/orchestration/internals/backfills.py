@@ -64,7 +64,7 @@ TIME_TO_RETRY = datetime.timedelta(hours=1)
 
 
 def backfill_id(name: str, scheduled: datetime.datetime) -> str:
-    """The id of what a schedule launches at a time: the same for the same time, and so launched once.
+    """Return the id of what a schedule launches at a time: the same for the same time, and so launched once.
 
     The UI shows it as it is; of one with a hyphen it would show the part before that.
     """
@@ -106,28 +106,30 @@ def launch_backfill(
 
 
 def is_launched(instance: dg.DagsterInstance, backfill_id: str) -> bool:
-    """Whether there is a backfill of this id, in whatever state."""
+    """Return whether there is a backfill of this id, in whatever state."""
     return instance.get_backfill(backfill_id) is not None
 
 
 def is_under_way(instance: dg.DagsterInstance, backfill_id: str) -> bool:
-    """Whether runs of a backfill are still to come or to end."""
+    """Return whether runs of a backfill are still to come or to end."""
     backfill = instance.get_backfill(backfill_id)
     return backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES
 
 
 def runs_of_backfill(instance: dg.DagsterInstance, backfill_id: str) -> Sequence[dg.RunRecord]:
-    """The runs that a backfill launched."""
+    """Return the runs that a backfill launched."""
     return instance.get_run_records(dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill_id}))
 
 
 def backfill_of(run: dg.DagsterRun) -> str | None:
-    """The id of the backfill that a run is part of."""
+    """Return the id of the backfill that a run is part of."""
     return run.tags.get(BACKFILL_ID_TAG)
 
 
 def requests_in_flight(instance: dg.DagsterInstance) -> set[str]:
-    """The requests with a run, of the job or of one of its assets, that has not ended or is still to come."""
+    """Return the requests with a run, of the job or of one of its assets, that has not ended or is still to
+    come.
+    """
     found: set[str] = set()
     for record in run_records(instance, dg.RunsFilter(statuses=IN_FLIGHT)):
         found |= _requests_of(record.dagster_run)
@@ -140,7 +142,7 @@ def requests_in_flight(instance: dg.DagsterInstance) -> set[str]:
 def past_runs(
     instance: dg.DagsterInstance, *, created_after: float | None = None, tags: Mapping[str, str] | None = None
 ) -> Iterator[PastRun]:
-    """The ended runs of requests, newest first; `created_after` in seconds since 1970."""
+    """Yield the ended runs of requests, newest first; `created_after` in seconds since 1970."""
     since = datetime.datetime.fromtimestamp(created_after, datetime.UTC) if created_after else None
     conditions = dg.RunsFilter(
         job_name=JOB_NAME, statuses=list(ENDED), created_after=since, tags=dict(tags or {})

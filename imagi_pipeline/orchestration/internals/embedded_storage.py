@@ -68,19 +68,19 @@ class EmbeddedStorage(DagsterStorage[dg.DagsterInstance], ConfigurableClass):
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
-        """What `dagster.yaml` says of this."""
+        """Return what `dagster.yaml` says of this."""
         return self._inst_data
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """What `dagster.yaml` may say under `storage: custom: config`."""
+        """Return what `dagster.yaml` may say under `storage: custom: config`."""
         return {"base_dir": dg.StringSource}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """The storage that `dagster.yaml` describes."""
+        """Return the storage that `dagster.yaml` describes."""
         return cls(config_value["base_dir"], inst_data)
 
     def register_instance(self, instance: dg.DagsterInstance) -> None:
@@ -92,17 +92,17 @@ class EmbeddedStorage(DagsterStorage[dg.DagsterInstance], ConfigurableClass):
 
     @property
     def event_log_storage(self) -> EmbeddedEventLogStorage:
-        """Where the events of runs and assets are."""
+        """Return where the events of runs and assets are."""
         return self._events
 
     @property
     def run_storage(self) -> EmbeddedRunStorage:
-        """Where the runs and backfills are."""
+        """Return where the runs and backfills are."""
         return self._runs
 
     @property
     def schedule_storage(self) -> EmbeddedScheduleStorage:
-        """Where the states and ticks of schedules and sensors are."""
+        """Return where the states and ticks of schedules and sensors are."""
         return self._schedules
 
 
@@ -117,7 +117,7 @@ class EmbeddedRunStorage(SqliteRunStorage):
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
-        """A connection with a transaction."""
+        """Open a connection with a transaction."""
         with _transaction(sqlite_engine(_path(self._conn_string))) as connection:
             yield connection
 
@@ -127,7 +127,7 @@ class EmbeddedScheduleStorage(SqliteScheduleStorage):
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
-        """A connection with a transaction."""
+        """Open a connection with a transaction."""
         with _transaction(sqlite_engine(_path(self._conn_string))) as connection:
             yield connection
 
@@ -148,7 +148,7 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
             yield connection
 
     def has_table(self, table_name: str) -> bool:
-        """Whether there is a table; tables never go."""
+        """Return whether there is a table; tables never go."""
         if table_name not in self._tables:
             with self._connect() as connection:
                 if not sa.inspect(connection).has_table(table_name):
@@ -190,7 +190,7 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
         return connection.execute(_INSERT_EVENTS, rows).scalars().all()
 
     def get_records_for_run(self, *arguments: Any, **options: Any) -> EventLogConnection:
-        """The log of a run; of one that was moved here (`storage_move`), in the order of time."""
+        """Return the log of a run; of one that was moved here (`storage_move`), in the order of time."""
         found = super().get_records_for_run(*arguments, **options)
         if found.records and min(record.storage_id for record in found.records) <= self._moved:
             is_ascending = found.records[0].storage_id <= found.records[-1].storage_id
@@ -200,7 +200,7 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
 
     @cached_property
     def _moved(self) -> int:
-        """The last id of the events that were moved here out of the index of Dagster's own storage."""
+        """Return the last id of the events that were moved here out of the index of Dagster's own storage."""
         with self._connect() as connection:
             return int(connection.execute(sa.text("PRAGMA user_version")).scalar_one())
 
@@ -248,7 +248,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _made(base_dir: Path) -> Path:
-    """The folder of the databases, made when it is not there: whole or not at all, by one process."""
+    """Return the folder of the databases; if it is not there, one process makes it, whole or not at all."""
     folder = base_dir / FOLDER
     if folder.exists():
         return folder

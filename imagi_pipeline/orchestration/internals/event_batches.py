@@ -65,7 +65,7 @@ def report_materializations(
 def reported_data_versions(
     instance: dg.DagsterInstance, asset_key: dg.AssetKey, partitions: Sequence[str]
 ) -> dict[str, str]:
-    """The data version of the newest materialization of each of some partitions, in one query.
+    """Return the data version of the newest materialization of each of some partitions, in one query.
 
     A partition without one is left out. At most 30,000 partitions: SQLite takes no longer statement.
     """

@@ -36,12 +36,12 @@ _lock = threading.Lock()
 
 
 def sqlite_engine(path: Path) -> sa.Engine:
-    """The engine of a SQLite file. To connect raises OperationalError when the file is not there."""
+    """Return the engine of a SQLite file. To connect raises OperationalError when the file is not there."""
     return _kept(f"sqlite:///{path}", lambda: _new_sqlite_engine(path))
 
 
 def postgres_engine(url: str, **options: Any) -> sa.Engine:
-    """The engine of a PostgreSQL database; `options` are those of `create_engine`."""
+    """Return the engine of a PostgreSQL database; `options` are those of `create_engine`."""
     # A server that was restarted has closed what is kept here: each connection is tried before it is used.
     return _kept(url, lambda: sa.create_engine(url, **_POOL, pool_pre_ping=True, **options))
 

@@ -84,6 +84,6 @@ class KeptPostgresStorage(DagsterPostgresStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """The storage that `dagster.yaml` describes."""
+        """Return the storage that `dagster.yaml` describes."""
         create = config_value.get("should_autocreate_tables", True)
         return cls(pg_url_from_config(config_value), create, inst_data)

@@ -76,7 +76,7 @@ _RECORDS_IN_A_PAGE = 1_000
 
 
 def run_records(instance: dg.DagsterInstance, filters: dg.RunsFilter | None = None) -> Iterator[dg.RunRecord]:
-    """All records of runs, newest first, without holding them all in memory."""
+    """Yield all records of runs, newest first, without holding them all in memory."""
     cursor = None
     while page := instance.get_run_records(filters, limit=_RECORDS_IN_A_PAGE, cursor=cursor):
         yield from page
@@ -84,7 +84,7 @@ def run_records(instance: dg.DagsterInstance, filters: dg.RunsFilter | None = No
 
 
 def request_of_run(run: dg.DagsterRun) -> str | None:
-    """The request that a run works on; None for a run of images, a purge and the like."""
+    """Return the request that a run works on; None for a run of images, a purge and the like."""
     if REQUEST_ID_TAG in run.tags:
         return run.tags[REQUEST_ID_TAG]
     partition = partition_of_run(run)  # all that a run has which died before its first step
@@ -93,12 +93,14 @@ def request_of_run(run: dg.DagsterRun) -> str | None:
 
 
 def partition_of_run(run: dg.DagsterRun) -> str:
-    """The partition of a run, empty if it has none."""
+    """Return the partition of a run, empty if it has none."""
     return run.tags.get(_PARTITION_TAG, "")
 
 
 def partitions_under_way(instance: dg.DagsterInstance) -> tuple[set[str], bool]:
-    """The partitions that backfills may still launch runs for, and whether one of them works on images."""
+    """Return the partitions that backfills may still launch runs for, and whether one of them works on
+    images.
+    """
     partitions: set[str] = set()
     works_on_images = False
     for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=_UNDER_WAY)):
@@ -115,7 +117,7 @@ def partitions_under_way(instance: dg.DagsterInstance) -> tuple[set[str], bool]:
 
 
 def newest_image_events(instance: dg.DagsterInstance) -> frozenset[int]:
-    """The events that say of each image that it is there, as the ids that `delete_run` spares."""
+    """Return the events that say of each image that it is there, as the ids that `delete_run` spares."""
     newest = _event_log(instance).get_latest_storage_id_by_partition(
         COMPRESSED_IMAGE, dg.DagsterEventType.ASSET_MATERIALIZATION
     )

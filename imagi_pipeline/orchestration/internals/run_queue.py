@@ -51,7 +51,7 @@ class WokenRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
 
     @property
     def last_submission(self) -> int:
-        """When a run was put into the queue, in nanoseconds since 1970; 0 if never."""
+        """Return when a run was put into the queue, in nanoseconds since 1970; 0 if never."""
         try:
             return self._mark.stat().st_mtime_ns
         except FileNotFoundError:
@@ -89,7 +89,7 @@ def _core_loop(daemon: Any, context: Any, shutdown: Event) -> Any:
 
 
 def _pause(daemon: Any, instance: dg.DagsterInstance, look: float) -> float:
-    """Seconds from one look to the next, when nothing is submitted."""
+    """Return the seconds from one look to the next, when nothing is submitted."""
     interval = float(daemon.interval_seconds)
     if instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])):
         return min(interval, max(SECONDS_WHILE_RUNS_WAIT, 10 * look))

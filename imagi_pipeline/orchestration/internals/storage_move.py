@@ -123,7 +123,7 @@ def _check(home: Path) -> None:
 
 
 def _old_files(home: Path) -> tuple[Path, Path, Path]:
-    """The index of events, the runs, the schedules."""
+    """Return the databases of the index of events, of the runs and of the schedules."""
     history = home / "history"
     return history / "runs" / "index.db", history / "runs.db", home / "schedules" / "schedules.db"
 
