@@ -143,7 +143,7 @@ def serve(
     """Run everything until Ctrl-C: CSVs that are uploaded or dropped are processed."""
     from imagi_pipeline.gateway.access import check_address, check_ui_address
     from imagi_pipeline.orchestration.instance import furnish_home
-    from imagi_pipeline.service.serve import Address
+    from imagi_pipeline.service.serve import Address, sole_service
     from imagi_pipeline.service.serve import serve as run_service
     from imagi_pipeline.service.supervisor import ProgramDiedError
 
@@ -174,13 +174,14 @@ def serve(
                     ]
                 )
 
-        ui.check_free()
-        gateway.check_free()
-        err.print("Starting Dagster ...")
-        try:
-            run_service(ui, gateway, on_ready)
-        except ProgramDiedError as error:
-            fail(str(error), as_json)
+        with sole_service(home, {"gateway": gateway.url, "Dagster UI": ui.url}):
+            ui.check_free()
+            gateway.check_free()
+            err.print("Starting Dagster ...")
+            try:
+                run_service(ui, gateway, on_ready)
+            except ProgramDiedError as error:
+                fail(str(error), as_json)
 
 
 @app.command()

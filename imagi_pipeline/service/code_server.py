@@ -24,6 +24,8 @@ def main() -> None:
     from dagster._cli import main as dagster
     from dagster._grpc import server
 
+    from imagi_pipeline.service.plain_logs import use_plain_logs
+
     class ForkingServer(server.DagsterApiServer):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
@@ -34,6 +36,7 @@ def main() -> None:
 
     if sys.platform == "linux":  # elsewhere a run would outlive a fork server that was killed
         server.DagsterApiServer = ForkingServer  # type: ignore[misc]
+    use_plain_logs()
     dagster()  # type: ignore[no-untyped-call]
 
 

@@ -26,6 +26,7 @@ from dagster._daemon.daemon import SensorDaemon
 from imagi_pipeline.contract import LANDING_SENSOR
 from imagi_pipeline.core.storage.landing_watch import LandingWatch
 from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.service.plain_logs import use_plain_logs
 from imagi_pipeline.settings import Settings
 
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -84,6 +85,7 @@ def install(is_due: Callable[[], bool]) -> None:
 
 def main() -> None:
     """Run Dagster's daemons; a bucket cannot be watched, so there the sensor keeps its own turns."""
+    use_plain_logs()
     settings = Settings()
     store = Store(settings.storage)
     if store.is_local:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,27 @@ class Address:
         with socket.socket(self.family) as client:
             client.settimeout(1)
             return client.connect_ex((self.host, self.port)) == 0
+
+
+@contextmanager
+def sole_service(home: Path, facts: Mapping[str, str]) -> Iterator[None]:
+    """Let one service at a time work on a DAGSTER_HOME; `facts` tell the next one where this one is found.
+
+    Raises OSError with these facts when another one works on it. The kernel frees the lock however that ends.
+    """
+    with (home / ".imagi_serve").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise OSError(
+                f"Another `imagi serve` works on {home} already ({file.read() or 'it is starting'}). Use "
+                "that one or stop it first; a service of its own needs a DAGSTER_HOME and ports of its own."
+            ) from error
+        file.truncate(0)
+        file.write(", ".join(f"{name}: {fact}" for name, fact in facts.items()))
+        file.flush()
+        yield
 
 
 def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from imagi_pipeline.gateway.access import is_known_host, is_loopback, is_own_call
 from imagi_pipeline.gateway.middleware import SAFE_METHODS
 from imagi_pipeline.service.http_server import run_http_server
+from imagi_pipeline.service.plain_logs import use_plain_logs
 from imagi_pipeline.settings import Settings, variable
 
 GRAPHQL = "/graphql"
@@ -163,6 +164,7 @@ def main() -> None:
         run_http_server(WebServerGuard(pages, Settings(), host), host, port)
 
     cli.host_dagster_ui_with_workspace_process_context = host_guarded  # type: ignore[assignment]
+    use_plain_logs()
     cli.main()  # type: ignore[no-untyped-call]
 
 

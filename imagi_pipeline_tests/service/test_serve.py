@@ -6,6 +6,8 @@ import csv
 import io
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,19 @@ def test_a_small_csv_does_not_wait_behind_the_large_ones(service: Service, image
     assert {end.status for end in (done, *ends)} == {"completed"}
     assert done.finished
     assert done.finished < max(end.finished or 0.0 for end in ends)
+
+
+def test_a_second_service_on_the_same_home_is_refused_and_told_where_the_first_is(service: Service) -> None:
+    environment = {**os.environ, "DAGSTER_HOME": str(service.storage.parent / "home")}
+    second = subprocess.run(
+        [sys.executable, "-m", "imagi_pipeline", "serve"],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode == 1
+    message = " ".join(second.stderr.split())
+    assert "Another `imagi serve` works on" in message
+    assert service.gateway in message
+    assert service.ui in message
