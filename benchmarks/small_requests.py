@@ -35,7 +35,7 @@ from imagi_pipeline_tests.running_service import Service, running_service
 HERE = Path(__file__).parents[1]
 IMAGES_FOR_LATENCY, IMAGES_FOR_COST = 3, 5
 SECONDS_BETWEEN_QUESTIONS = 0.05
-SECONDS_OF_PATIENCE = 120.0
+SECONDS_TO_WAIT = 120.0
 SECONDS_IDLE = 20.0
 
 NAMES = {
@@ -190,9 +190,9 @@ def wait_for_end(service: Service, request_id: str, pause: float) -> None:
 
 def wait_until(look: Callable[[], object], pause: float) -> None:
     """Return when `look` finds something; raises TimeoutError when it does not."""
-    patience = time.monotonic() + SECONDS_OF_PATIENCE
+    give_up_at = time.monotonic() + SECONDS_TO_WAIT
     while not look():
-        if time.monotonic() > patience:
+        if time.monotonic() > give_up_at:
             raise TimeoutError("Waited in vain.")
         time.sleep(pause)
 

@@ -202,8 +202,8 @@ def _hand_in(service: Service, host: ImageHost, chaos: Chaos) -> dict[str, list[
 def _acknowledged(service: Service, name: str, urls: list[str]) -> str:
     key = str(uuid.uuid4())
     text = "Image\n" + "\n".join(urls) + "\n"
-    patience = time.monotonic() + SECONDS_TO_END
-    while time.monotonic() < patience:
+    give_up_at = time.monotonic() + SECONDS_TO_END
+    while time.monotonic() < give_up_at:
         try:
             answer = requests.post(
                 f"{service.url}{API}/upload_csv/",
@@ -221,9 +221,9 @@ def _acknowledged(service: Service, name: str, urls: list[str]) -> str:
 
 def _wait_for_ends(service: Service, request_ids: list[str]) -> dict[str, dict[str, Any]]:
     ends: dict[str, dict[str, Any]] = {}
-    patience = time.monotonic() + SECONDS_TO_END
+    give_up_at = time.monotonic() + SECONDS_TO_END
     while waiting := [request_id for request_id in request_ids if request_id not in ends]:
-        assert time.monotonic() < patience, f"unfinished: {waiting}"
+        assert time.monotonic() < give_up_at, f"unfinished: {waiting}"
         for request_id in waiting:
             try:
                 answer = requests.get(f"{service.url}{API}/check_request_status/{request_id}/", timeout=20)
@@ -240,11 +240,11 @@ def _wait_for_ends(service: Service, request_ids: list[str]) -> dict[str, dict[s
 
 def _wait_until_quiet(service: Service) -> None:
     """Until the sensor has cleared the landing folder and no run is under way."""
-    patience = time.monotonic() + 120
+    give_up_at = time.monotonic() + 120
     while list((service.storage / "landing").glob("*-*")) or any(
         service.client.count_runs()[status] for status in ("In queue", "processing")
     ):
-        assert time.monotonic() < patience, list((service.storage / "landing").iterdir())
+        assert time.monotonic() < give_up_at, list((service.storage / "landing").iterdir())
         time.sleep(1)
 
 
@@ -280,9 +280,9 @@ def _check(
 
 def _check_installation(service: Service) -> None:
     """`imagi doctor` finds nothing wrong, and no unfinished file stays for ever."""
-    patience = time.monotonic() + 120  # the last tick of a sensor may be from when there was no code server
+    give_up_at = time.monotonic() + 120  # the last tick of a sensor may be from when there was no code server
     while wrong := _findings(service):
-        assert time.monotonic() < patience, wrong
+        assert time.monotonic() < give_up_at, wrong
         time.sleep(5)
     store = Store(str(service.storage))
     unfinished = {file.path for file in store.files(store.root) if file.is_temporary}

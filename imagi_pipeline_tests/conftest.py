@@ -6,8 +6,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import ENV_PREFIX
@@ -16,10 +18,45 @@ from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.running_service import WEBHOOK_SECRET, Service, running_service
 from imagi_pipeline_tests.storages import EMBEDDED, POSTGRES, PostgresServer, furnish, postgres_server
 
+SHARING_A_SERVICE = {
+    f"imagi_pipeline_tests/{name}.py"
+    for name in (
+        "gateway/test_api",
+        "gateway/test_gateway_client",
+        "gateway/test_page",
+        "service/test_live_log",
+        "service/test_serve",
+        "service/test_web_server",
+    )
+}
+"""The files whose tests use `service`. One process runs them all: to start a service costs 17 s of CPU."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Started last, the slow ones would keep one process busy alone."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Start the longest tests first: whichever began last would keep one process busy alone."""
+
+    def rank(item: pytest.Item) -> int:
+        uses_service = "service" in getattr(item, "fixturenames", ())
+        assert not uses_service or _file(item.nodeid) in SHARING_A_SERVICE, f"add the file of {item.nodeid}"
+        return 0 if item.get_closest_marker("slow") else 1 if uses_service else 2
+
+    items.sort(key=rank)
+
+
+class _ByFileAndService(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """Gives the tests of a file to one process of pytest-xdist, and all that share a service to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "service" if _file(nodeid) in SHARING_A_SERVICE else _file(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks for one
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return _ByFileAndService(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.split("::", maxsplit=1)[0]
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +80,7 @@ def image_host() -> Iterator[ImageHost]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One `imagi serve` for all tests that need no special one: it takes seconds to start."""
+    """One `imagi serve` for all tests that need no special one."""
     settings = {"IMAGI_CONNECTIONS_PER_HOST": "4", "IMAGI_WEBHOOK_SECRET": WEBHOOK_SECRET}
     with running_service(tmp_path_factory.mktemp("service"), **settings) as running:
         yield running

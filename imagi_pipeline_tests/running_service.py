@@ -82,9 +82,9 @@ class Service:
 
 
 def wait_for(look: Callable[[], Any], seconds: float = 120) -> Any:
-    patience = time.monotonic() + seconds
+    give_up_at = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < patience, "waited in vain"
+        assert time.monotonic() < give_up_at, "waited in vain"
         time.sleep(0.2)
     return found
 

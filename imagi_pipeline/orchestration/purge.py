@@ -22,7 +22,7 @@ from imagi_pipeline.core.storage.store import Store, StoredFile, remove_if_empty
 from imagi_pipeline.core.upkeep.retention import (
     LEFTOVER_AGE,
     FolderPlan,
-    LivingImages,
+    ImagesInUse,
     RequestFacts,
     by_folder,
     expired_requests,
@@ -256,17 +256,17 @@ class Purge:
     def _purge_images(self) -> None:
         partitions = by_folder(self._instance.get_dynamic_partitions(str(images_partitions_def.name)))
         gone = self._purged.requests if self._purged.dry_run else ()
-        living = LivingImages(self._store, without=gone)
-        for shard in sorted({*self._store.names(self._store.compressed), *partitions}):
-            files = self._store.files(self._store.compressed / shard)
-            in_folder = partitions.get(shard, ())
-            if plan_folder(files, in_folder, living.keys, self._now).is_empty:
+        in_use = ImagesInUse(self._store, without=gone)
+        for folder in sorted({*self._store.names(self._store.compressed), *partitions}):
+            files = self._store.files(self._store.compressed / folder)
+            in_folder = partitions.get(folder, ())
+            if plan_folder(files, in_folder, in_use.keys, self._now).is_empty:
                 continue
             if self._images_are_in_work():
                 self._purged.kept.append("Images: a backfill works on some; they are looked at next time.")
                 return
-            living.update()
-            self._remove(plan_folder(files, in_folder, living.keys, self._now))
+            in_use.update()
+            self._remove(plan_folder(files, in_folder, in_use.keys, self._now))
 
     def _remove(self, plan: FolderPlan) -> None:
         self._purged.images += plan.keys

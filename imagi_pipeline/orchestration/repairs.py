@@ -86,10 +86,10 @@ def find_requests(instance: dg.DagsterInstance, store: Store, cursor: Cursor) ->
     over = {repair: run_id for repair, run_id in cursor.repairs.items() if not is_under_way(instance, repair)}
     if not over:
         return
-    living = instance.get_dynamic_partitions(str(requests_partitions_def.name))
+    existing = instance.get_dynamic_partitions(str(requests_partitions_def.name))
     for repair, run_id in over.items():
         runs = runs_of_backfill(instance, repair) or instance.get_run_records(dg.RunsFilter([run_id]))
-        for request_id, keys in failed_images(store, living) if runs else ():  # they may be purged by now
+        for request_id, keys in failed_images(store, existing) if runs else ():  # they may be purged by now
             if _is_any_repaired(instance, keys, runs):
                 # Its newest run, since a run of the backfill that is launched again later is another repair.
                 cursor.waiting.setdefault(request_id, f"{run_id}:{request_id}")

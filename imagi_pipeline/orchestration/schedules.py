@@ -79,11 +79,11 @@ def retry_failed_images_schedule(
     settings, now = imagi.settings(), _now(context)
 
     def plan() -> Plan:
-        living = _living(context)
+        existing = _existing(context)
         recent = past_runs(context.instance, created_after=now - settings.retry_for)
         return plan_retries(
             imagi.store(),
-            [run for run in recent if run.request_id in living],
+            [run for run in recent if run.request_id in existing],
             requests_in_flight(context.instance),
             now,
             first_delay=settings.retry_after,
@@ -108,7 +108,7 @@ def refresh_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiR
             if run.status != CANCELLED and not run.only_failed
         }
         in_flight = requests_in_flight(context.instance)
-        return plan_refresh(imagi.store(), _living(context), in_flight, lately, before)
+        return plan_refresh(imagi.store(), _existing(context), in_flight, lately, before)
 
     return _backfill(context, "refresh_images_schedule", "Refresh images", plan)
 
@@ -123,7 +123,7 @@ def recompress_images_schedule(context: dg.ScheduleEvaluationContext, imagi: Ima
             if run.status != CANCELLED and not run.only_failed:
                 attempted.setdefault(run.request_id, run.created)
         in_flight = requests_in_flight(context.instance)
-        return plan_recompression(imagi.store(), _living(context), in_flight, attempted, fingerprint)
+        return plan_recompression(imagi.store(), _existing(context), in_flight, attempted, fingerprint)
 
     return _backfill(context, "recompress_images_schedule", "Compress with today's settings", plan)
 
@@ -170,5 +170,5 @@ def _now(context: dg.ScheduleEvaluationContext) -> float:
     return context.scheduled_execution_time.timestamp()
 
 
-def _living(context: dg.ScheduleEvaluationContext) -> set[str]:
+def _existing(context: dg.ScheduleEvaluationContext) -> set[str]:
     return set(context.instance.get_dynamic_partitions(str(requests_partitions_def.name)))

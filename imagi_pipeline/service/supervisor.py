@@ -81,11 +81,11 @@ class Supervisor:
             preexec_fn=end_with_parent,  # noqa: PLW1509 - the supervisor has no other thread
         )
         self._processes[program] = process
-        patience = time.monotonic() + SECONDS_TO_BE_READY
+        give_up_at = time.monotonic() + SECONDS_TO_BE_READY
         while not program.is_ready() and not self._stopping.wait(SECONDS_BETWEEN_LOOKS):
             if process.poll() is not None:
                 raise ProgramDiedError(_how_it_ended(program, process))
-            if time.monotonic() > patience:
+            if time.monotonic() > give_up_at:
                 raise ProgramDiedError(
                     f"{program.name} is not ready after {SECONDS_TO_BE_READY:.0f} seconds."
                 )
@@ -110,10 +110,10 @@ class Supervisor:
         """Ask every group to stop, last started first; after a while, end what is left of it."""
         for process in reversed(self._processes.values()):
             _signal_group(process, signal.SIGTERM)
-        patience = time.monotonic() + SECONDS_TO_STOP
+        give_up_at = time.monotonic() + SECONDS_TO_STOP
         for process in self._processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, patience - time.monotonic()))
+                process.wait(max(0.0, give_up_at - time.monotonic()))
         for process in self._processes.values():
             _end_group(process)
 
@@ -135,8 +135,8 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Give what a program started, which was asked to stop, the time to do so; then end it."""
-    patience = time.monotonic() + SECONDS_TO_END
-    while process.poll() is not None and time.monotonic() < patience and _signal_group(process, 0):
+    give_up_at = time.monotonic() + SECONDS_TO_END
+    while process.poll() is not None and time.monotonic() < give_up_at and _signal_group(process, 0):
         time.sleep(0.05)
     _signal_group(process, signal.SIGKILL)
     process.wait()

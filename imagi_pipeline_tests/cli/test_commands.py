@@ -243,6 +243,18 @@ def test_a_bad_setting_is_named(products: Path, monkeypatch: pytest.MonkeyPatch)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("IMAGI_API_TOKENS", "a:0123456789abcdef:root"), ("IMAGI_WEBHOOK_SECRET", "whsec_no base64")],
+)
+def test_a_bad_secret_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    done = imagi("gateway")
+    assert done.returncode == 1
+    assert name in done.stderr
+    assert value not in done.stderr + done.stdout
+
+
 def test_a_private_address_is_refused_and_the_setting_named(
     products: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,9 +334,9 @@ def test_an_interrupted_process_says_so_and_leaves_nothing_behind(
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:
-    patience = time.monotonic() + seconds
+    give_up_at = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < patience, "waited in vain"
+        assert time.monotonic() < give_up_at, "waited in vain"
         time.sleep(0.05)
 
 

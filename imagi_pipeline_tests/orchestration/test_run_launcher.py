@@ -94,7 +94,7 @@ HOLDER = """
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A DAGSTER_HOME with the packaged settings, but little patience with lifeless runs."""
+    """A DAGSTER_HOME with the packaged settings, but lifeless runs are given up soon."""
     settings = yaml.safe_load(PACKAGED_SETTINGS.read_text())
     settings["run_launcher"]["config"]["grace_seconds"] = 0.3
     settings["code_servers"]["wait_for_local_processes_on_shutdown"] = True

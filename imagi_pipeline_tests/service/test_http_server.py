@@ -69,7 +69,7 @@ def address(app: Application) -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tenths of a second, in place of seconds."""
     monkeypatch.setattr(http_server, "SECONDS_FOR_HEADER", 0.5)
     monkeypatch.setattr(http_server, "SECONDS_FOR_BODY", 0.5)
@@ -153,7 +153,7 @@ def drip(client: socket.socket, piece: bytes) -> bytes:
     raise AssertionError("the connection is still open")
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("short_time_limits")
 @pytest.mark.parametrize(
     "begin", [b"", b"GET / HTTP/1.1\r\nHost: a", b"GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET / HT"]
 )
@@ -163,14 +163,14 @@ def test_a_header_that_does_not_end_ends_the_connection(address: tuple[str, int]
         assert b"HTTP/1.1 408 " in answer(client)
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("short_time_limits")
 def test_a_header_that_drips_ends_the_connection(address: tuple[str, int]) -> None:
     with connect(address) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-Drip: ")
         assert drip(client, b"x").startswith(b"HTTP/1.1 408 ")
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("short_time_limits")
 @pytest.mark.parametrize("piece", [b"", b"x"])
 def test_a_body_that_stalls_or_drips_ends_the_connection_and_the_application_is_told(
     app: Application, address: tuple[str, int], piece: bytes
@@ -195,7 +195,7 @@ def test_a_large_body_that_keeps_coming_has_more_time_than_a_small_one(
         assert answer(client).endswith(b"\r\n\r\n3000")
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("short_time_limits")
 def test_an_answered_request_whose_body_goes_on_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch, address: tuple[str, int]
 ) -> None:
@@ -206,7 +206,7 @@ def test_an_answered_request_whose_body_goes_on_ends_the_connection(
         assert flood(client, b"x" * 65536, 100_000_000) < 20_000_000
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("short_time_limits")
 def test_two_requests_sent_at_once_are_both_answered_and_the_second_has_to_end_in_time(
     address: tuple[str, int],
 ) -> None:

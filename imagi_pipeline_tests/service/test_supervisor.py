@@ -109,9 +109,9 @@ def test_the_programs_end_with_a_supervisor_that_is_killed(supervisor: subproces
     programs = children(supervisor.pid)
     supervisor.kill()
     supervisor.wait()
-    patience = time.monotonic() + 30
+    give_up_at = time.monotonic() + 30
     while alive(programs):
-        assert time.monotonic() < patience
+        assert time.monotonic() < give_up_at
         time.sleep(0.05)
     for program in programs:  # what they started themselves is theirs to end
         os.killpg(program, signal.SIGKILL)

@@ -93,9 +93,9 @@ def plan_retries(
 
 
 def plan_refresh(
-    store: Store, living: Iterable[str], in_flight: Collection[str], lately: Collection[str], before: float
+    store: Store, existing: Iterable[str], in_flight: Collection[str], lately: Collection[str], before: float
 ) -> Plan:
-    """Return the living requests that refer to an image last checked before a time, in seconds since 1970.
+    """Return the existing requests that refer to an image last checked before a time, in seconds since 1970.
 
     `lately` are those of which all images were attempted since then: what is older is gone or out of reach.
     A record is written at each check, so one listing tells the times; reading 100,000 takes half a minute,
@@ -110,17 +110,17 @@ def plan_refresh(
     def is_due(request_id: str) -> bool:
         return any(checked().get(key, before) < before for key in _keys_with_copy(store, request_id))
 
-    return _plan(living, {_IN_FLIGHT: in_flight, "refreshed lately": lately}, is_due)
+    return _plan(existing, {_IN_FLIGHT: in_flight, "refreshed lately": lately}, is_due)
 
 
 def plan_recompression(
     store: Store,
-    living: Iterable[str],
+    existing: Iterable[str],
     in_flight: Collection[str],
     attempted: Mapping[str, float],
     settings: str,
 ) -> Plan:
-    """Return the living requests that refer to an image made with other settings than those of this
+    """Return the existing requests that refer to an image made with other settings than those of this
     fingerprint.
 
     `attempted` are the times, in seconds since 1970, at which requests were last run with these settings:
@@ -132,7 +132,7 @@ def plan_recompression(
         since = attempted.get(request_id, 0.0)
         return any(check.settings != settings and check.at > since for check in checks.of(request_id))
 
-    return _plan(living, {_IN_FLIGHT: in_flight}, is_due)
+    return _plan(existing, {_IN_FLIGHT: in_flight}, is_due)
 
 
 def failed_images(store: Store, request_ids: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -161,10 +161,10 @@ def _tries(newest_first: list[PastRun], since: float) -> int | None:
 
 
 def _plan(
-    living: Iterable[str], passed_over: dict[str, Collection[str]], is_due: Callable[[str], bool]
+    existing: Iterable[str], passed_over: dict[str, Collection[str]], is_due: Callable[[str], bool]
 ) -> Plan:
     plan = Plan()
-    for request_id in living:
+    for request_id in existing:
         why = next((why for why, known in passed_over.items() if request_id in known), None)
         if why is None and is_due(request_id):
             plan.request_ids.append(request_id)

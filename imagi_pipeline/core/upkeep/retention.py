@@ -120,7 +120,7 @@ def _folders_of(store: Store, request_id: str) -> list[UPath]:
 # -- images
 
 
-class LivingImages:
+class ImagesInUse:
     """The keys of the images that requests refer to, except requests that go; grows with new requests.
 
     A request counts once it is uploaded: before it is parsed, and seconds before its run looks at the first
@@ -194,7 +194,7 @@ class FolderPlan:
 
 
 def plan_folder(
-    files: Iterable[StoredFile], partitions: Iterable[str], living: Collection[str], now: float
+    files: Iterable[StoredFile], partitions: Iterable[str], in_use: Collection[str], now: float
 ) -> FolderPlan:
     """Return what may go of the files and the partitions of one folder of images; strange files stay."""
     plan = FolderPlan()
@@ -206,7 +206,7 @@ def plan_folder(
         elif is_image_key(key):
             by_key[key].append(file)
     for key in sorted({*by_key, *partitions}):
-        if key in living or not all(is_older(file, IMAGE_AGE, now) for file in by_key[key]):
+        if key in in_use or not all(is_older(file, IMAGE_AGE, now) for file in by_key[key]):
             continue
         plan.keys.append(key)
         for file in by_key[key]:

@@ -123,8 +123,8 @@ def test_requests_with_an_old_image_are_refreshed_unless_they_were_lately(store:
     for url, checked_at in ((A, START - 1), (B, START + 1)):
         keep_image(store, url)
         os.utime(str(store.record(image_key(url))), (checked_at, checked_at))
-    living = ["old", "lately", "busy", "new", "without report"]
-    assert plan_refresh(store, living, {"busy"}, {"lately"}, START).request_ids == ["old"]
+    existing = ["old", "lately", "busy", "new", "without report"]
+    assert plan_refresh(store, existing, {"busy"}, {"lately"}, START).request_ids == ["old"]
 
 
 def test_requests_with_an_image_of_other_settings_are_compressed_anew(store: Store) -> None:

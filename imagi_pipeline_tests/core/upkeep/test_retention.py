@@ -12,7 +12,7 @@ from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store, StoredFile
 from imagi_pipeline.core.upkeep.retention import (
-    LivingImages,
+    ImagesInUse,
     RequestFacts,
     by_folder,
     expired_requests,
@@ -109,21 +109,21 @@ def test_images_are_referred_to_by_parsed_and_by_unparsed_requests(store: Store)
     store.write(store.references(str(uuid.uuid4())), f"url\n{URLS[1]}\n{URLS[1]}\n".encode())
     upload(store, URLS[2:3])
     upload(store, ["no images at all"])
-    living = LivingImages(store, without=[gone])
-    assert living.keys == {KEYS[1], KEYS[2]}
+    in_use = ImagesInUse(store, without=[gone])
+    assert in_use.keys == {KEYS[1], KEYS[2]}
     upload(store, URLS[3:])
-    living.update()
-    assert living.keys == {KEYS[1], KEYS[2], KEYS[3]}
+    in_use.update()
+    assert in_use.keys == {KEYS[1], KEYS[2], KEYS[3]}
 
 
 def test_an_upload_counts_once_it_is_whole(store: Store) -> None:
     request_id = str(uuid.uuid4())
     store.write(store.uploads / request_id / "a.csv", f"Images\n{URLS[0]}\n".encode())
-    living = LivingImages(store)
-    assert living.keys == set()
+    in_use = ImagesInUse(store)
+    assert in_use.keys == set()
     store.write(store.uploads / request_id / "request.json", RequestManifest("a.csv").to_json())
-    living.update()
-    assert living.keys == {KEYS[0]}
+    in_use.update()
+    assert in_use.keys == {KEYS[0]}
 
 
 def test_a_request_that_cannot_be_read_is_no_request_without_images(store: Store) -> None:
@@ -132,7 +132,7 @@ def test_a_request_that_cannot_be_read_is_no_request_without_images(store: Store
     path.unlink()
     path.mkdir()
     with pytest.raises(StorageError):
-        LivingImages(store)
+        ImagesInUse(store)
 
 
 def test_what_a_killed_gateway_left_goes_after_a_day(store: Store) -> None:
