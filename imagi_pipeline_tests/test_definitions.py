@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
@@ -28,6 +30,33 @@ def test_the_lineage_goes_from_upload_to_result() -> None:
         "compressed_image": {"uploaded_csv"},
         "compression_report": {"uploaded_csv", "compressed_image"},
         "enriched_csv": {"uploaded_csv", "compression_report"},
+    }
+
+
+def test_all_that_the_ui_lists_says_what_it_does_and_whose_it_is() -> None:
+    repository, graph = defs.get_repository_def(), defs.resolve_asset_graph()
+    assets = [graph.get(key) for key in graph.get_all_asset_keys()]
+    jobs = [defs.resolve_job_def("process_csv"), defs.resolve_job_def("purge")]
+    listed: list[Any] = [*assets, *jobs, *repository.sensor_defs, *repository.schedule_defs]
+    assert not [thing for thing in listed if not thing.description]
+    # Dagster gives a sensor of failed runs no owner.
+    unowned = [thing for thing in listed if not thing.owners]
+    assert unowned == [defs.resolve_sensor_def("request_failure_sensor")]
+    assert {(asset.group_name, bool(asset.kinds)) for asset in assets} == {("catalogue_images", True)}
+
+
+def test_dg_finds_the_definitions() -> None:
+    """As `dg list defs`, `dg check defs` and `dg dev` do, which read pyproject.toml."""
+    dg_command = [str(Path(sys.executable).parent / "dg")]
+    arguments = ["list", "defs", "--json"]
+    listed = subprocess.run(
+        [*dg_command, *arguments], cwd=ROOT, check=True, timeout=120, capture_output=True, text=True
+    )
+    found = json.loads(listed.stdout)
+    assert {asset["asset_key"] for asset in found["assets"]} >= {
+        "uploaded_csv",
+        "compressed_image",
+        "enriched_csv",
     }
 
 

@@ -30,7 +30,9 @@ from imagi_pipeline.orchestration.partitions import (
     COMPRESSED_IMAGE,
     COMPRESSION_REPORT,
     ENRICHED_CSV,
+    GROUP,
     LINEAGE_ONLY,
+    OWNERS,
     UPLOADED_CSV,
     images_partitions_def,
     requests_partitions_def,
@@ -58,7 +60,14 @@ from imagi_pipeline.orchestration.resources import ImagiResource
 CONTACT_SHEET_IMAGES = 8
 
 
-@dg.asset(key=UPLOADED_CSV, partitions_def=requests_partitions_def, kinds={"csv"}, code_version="1")
+@dg.asset(
+    key=UPLOADED_CSV,
+    partitions_def=requests_partitions_def,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"csv"},
+    code_version="1",
+)
 def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.MaterializeResult[Any]:
     """The uploaded CSV, parsed: one row per image reference, and one per cell entry that cannot be used."""
     with telling_failure(context):
@@ -84,6 +93,8 @@ def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
                 deps=[dg.AssetDep(UPLOADED_CSV, partition_mapping=LINEAGE_ONLY)],
                 description="One compressed image for each distinct URL. A failed image is a partition "
                 "without a materialization.",
+                group_name=GROUP,
+                owners=OWNERS,
                 kinds={"pillow"},
                 code_version=code_version,
                 skippable=True,
@@ -176,6 +187,8 @@ compression_report_and_enriched_csv = dg.AssetsDefinition.from_graph(
     keys_by_output_name={"compression_report": COMPRESSION_REPORT, "enriched_csv": ENRICHED_CSV},
     partitions_def=requests_partitions_def,
     partition_mappings={"compressed_image": LINEAGE_ONLY},
+    group_name=GROUP,
+    owners_by_output_name={"compression_report": OWNERS, "enriched_csv": OWNERS},
     internal_asset_deps={
         "compression_report": {UPLOADED_CSV, COMPRESSED_IMAGE},
         "enriched_csv": {UPLOADED_CSV, COMPRESSION_REPORT},

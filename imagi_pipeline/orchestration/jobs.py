@@ -3,7 +3,7 @@
 import dagster as dg
 
 from imagi_pipeline.contract import JOB_NAME, PURGE_JOB
-from imagi_pipeline.orchestration.partitions import COMPRESSION_REPORT, ENRICHED_CSV, UPLOADED_CSV
+from imagi_pipeline.orchestration.partitions import COMPRESSION_REPORT, ENRICHED_CSV, OWNERS, UPLOADED_CSV
 from imagi_pipeline.orchestration.purge import remove_expired
 
 
@@ -20,6 +20,7 @@ process_csv = dg.define_asset_job(
     tags={"dagster/retry_strategy": "ALL_STEPS"},
     # The event log has it all; on the terminal of `imagi serve` the line of `telling_failure` is enough.
     config=console_log_level("CRITICAL"),
+    owners=OWNERS,
     description="A CSV of image URLs becomes the same CSV with the URLs of compressed images.",
 )
 
@@ -27,6 +28,7 @@ process_csv = dg.define_asset_job(
 @dg.job(
     name=PURGE_JOB,
     description="Removes what is past its retention (docs/operations.md, Purge).",
+    owners=OWNERS,
     config=console_log_level("CRITICAL"),
 )
 def purge() -> None:

@@ -1,4 +1,4 @@
-"""The keys of the assets, and their partitions: requests by request id, and images by `image_key(url)`."""
+"""The keys of the assets, their group and owner, and their partitions: requests and images."""
 
 import dagster as dg
 
@@ -16,3 +16,9 @@ LINEAGE_ONLY = dg.SpecificPartitionsPartitionMapping([])
 
 Anything else makes a backfill of one request target every image, and every image stale after a new request.
 """
+
+GROUP = "catalogue_images"
+"""The group of all assets, which sets them apart where other projects share the Dagster UI."""
+
+OWNERS = ["team:imagi"]
+"""The owner that the Dagster UI names at every asset, job, schedule and sensor."""

@@ -21,7 +21,7 @@ from imagi_pipeline.orchestration.internals.backfills import (
 )
 from imagi_pipeline.orchestration.internals.run_history import IN_FLIGHT
 from imagi_pipeline.orchestration.jobs import process_csv, purge
-from imagi_pipeline.orchestration.partitions import requests_partitions_def
+from imagi_pipeline.orchestration.partitions import OWNERS, requests_partitions_def
 from imagi_pipeline.orchestration.purge import KEPT_FOR_EVER
 from imagi_pipeline.orchestration.resources import ImagiResource
 from imagi_pipeline.settings import Settings
@@ -37,6 +37,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             execution_timezone=settings.time_zone,
             default_status=status,
             description=description,
+            owners=OWNERS,
         )(evaluate)
         for evaluate, job, cron, status, description in (
             (

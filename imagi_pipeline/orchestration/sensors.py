@@ -28,7 +28,7 @@ from imagi_pipeline.core.storage.landing import (
 from imagi_pipeline.orchestration.alerts import Watch, tell
 from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
 from imagi_pipeline.orchestration.jobs import process_csv, purge
-from imagi_pipeline.orchestration.partitions import requests_partitions_def
+from imagi_pipeline.orchestration.partitions import OWNERS, requests_partitions_def
 from imagi_pipeline.orchestration.progress import request_tags
 from imagi_pipeline.orchestration.repairs import Cursor, find_requests, note_repairs, take_ready
 from imagi_pipeline.orchestration.resources import ImagiResource
@@ -40,7 +40,13 @@ BYTES_OF_A_LARGE_CSV = 100 * IMAGES_OF_A_LARGE_RUN
 """It is not read before its run: an image takes about 100 bytes."""
 
 
-@dg.sensor(job=process_csv, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=1)
+@dg.sensor(
+    job=process_csv,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=1,
+    description="Launches one run of process_csv for each CSV that arrives in the landing folder.",
+    owners=OWNERS,
+)
 def landing_folder_sensor(
     context: dg.SensorEvaluationContext, imagi: ImagiResource
 ) -> dg.SensorResult | dg.SkipReason:
@@ -84,7 +90,12 @@ def _run_request(request: LandedRequest) -> dg.RunRequest:
     return dg.RunRequest(run_key=request.request_id, partition_key=request.request_id, tags=tags)
 
 
-@dg.run_failure_sensor(monitored_jobs=[process_csv, purge], default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.run_failure_sensor(
+    monitored_jobs=[process_csv, purge],
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Sends an alert (IMAGI_ALERT_URL) when a request or a purge has failed and nothing will try "
+    "it again by itself.",
+)
 def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiResource) -> dg.SkipReason | None:
     """Tell operators of a request, or a purge, that failed and that nothing will try again by itself.
 
@@ -105,7 +116,13 @@ def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiReso
     return None
 
 
-@dg.sensor(default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=60)
+@dg.sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=60,
+    description="Checks every minute that no file waits in the landing folder for long, and sends an alert "
+    "(IMAGI_ALERT_URL) when one does.",
+    owners=OWNERS,
+)
 def landing_folder_watch(
     context: dg.SensorEvaluationContext, imagi: ImagiResource
 ) -> dg.SensorResult | dg.SkipReason:
@@ -134,7 +151,13 @@ def landing_folder_watch(
     return dg.SensorResult(asset_events=[evaluation], cursor=json.dumps(asdict(watch)))
 
 
-@dg.sensor(job=process_csv, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=30)
+@dg.sensor(
+    job=process_csv,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Runs a request again when images that had failed in it were materialized by another run.",
+    owners=OWNERS,
+)
 def repaired_images_sensor(
     context: dg.SensorEvaluationContext, imagi: ImagiResource
 ) -> dg.SensorResult | dg.SkipReason:
