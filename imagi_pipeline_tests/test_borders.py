@@ -23,6 +23,7 @@ CORE = {
     "core.engine",
     "core.reports",
     "core.image_lookup",
+    "core.archive",
     "core.upkeep",
 }
 
@@ -40,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "core.engine": {*FOUNDATIONS, *ROOMS, "core.limits"},
     "core.reports": {*FOUNDATIONS, *ROOMS, "core.engine"},
     "core.image_lookup": {*ROOMS, "core.reports"},
+    "core.archive": {*ROOMS, "core.reports"},
     "core.upkeep": CORE - {"core.upkeep"} | {"core.request_status"},
     # what stands on it
     "settings": CORE,

@@ -63,6 +63,15 @@ InPlaceOption = Annotated[
         help="Write the new URLs in the place of the old ones, add no column; a failed image keeps its URL.",
     ),
 ]
+ImagesOption = Annotated[
+    bool, typer.Option("--images/--no-images", help="Write the compressed images beside the CSV as well.")
+]
+PublicUrlsOption = Annotated[
+    bool,
+    typer.Option(
+        "--public-urls", help="In the copy of the CSV, the public URLs and not paths of the images beside it."
+    ),
+]
 GatewayPort = Annotated[
     int, typer.Option(min=1, max=65535, help="Port of the gateway: uploads, status, images, page.")
 ]
@@ -73,8 +82,11 @@ CsvArgument = Annotated[Path, typer.Argument(help="The CSV.")]
 def process(
     file: CsvArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Copy the enriched CSV and the report here too.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write the enriched CSV, the images and the report here too."),
     ] = None,
+    images: ImagesOption = True,
+    public_urls: PublicUrlsOption = False,
     url_column: ColumnOption = None,
     base_url: BaseOption = None,
     in_place: InPlaceOption = False,
@@ -84,7 +96,11 @@ def process(
     """Process a CSV here and now: the whole Dagster job in this process, no daemon needed."""
     with plain_errors(as_json):
         manifest = RequestManifest(file.name, tuple(url_column or ()), base_url, in_place=in_place)
-        document = local.process_file(file, output, manifest, verbose=verbose)
+        if output:  # before the work: it may be impossible
+            output.mkdir(parents=True, exist_ok=True)
+        document = local.process_file(file, manifest, verbose=verbose)
+        if output and document["status"] == COMPLETED:
+            document["copies"] = local.copies(document, output, images=images, public_urls=public_urls)
         print_processed(document, as_json)
 
 
@@ -212,11 +228,16 @@ def gateway(
 def submit(
     file: CsvArgument,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the end, and download the enriched CSV and the report.")
+        bool,
+        typer.Option(
+            "--wait", help="Wait for the end, and download the enriched CSV, the images and the report."
+        ),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="With --wait: the folder of the downloads.")
     ] = None,
+    images: ImagesOption = True,
+    public_urls: PublicUrlsOption = False,
     url: Annotated[str | None, typer.Option("--url", help="The gateway; else IMAGI_GATEWAY_URL.")] = None,
     token: Annotated[
         str | None, typer.Option("--token", envvar="IMAGI_TOKEN", help="Your token, if it wants one.")
@@ -246,7 +267,8 @@ def submit(
         try:
             if wait:
                 found = _awaited(client, request_id)
-                copies = _downloads(client, found, output or file.parent, file.stem)
+                folder = output or file.parent
+                copies = _downloads(client, found, folder, images=images, public_urls=public_urls)
         except KeyboardInterrupt:
             message = f"It goes on without you. Its status: {client.status_url(request_id)}"
             fail(message, as_json, INTERRUPTED, EXIT_CODE_OF_INTERRUPT)
@@ -335,7 +357,7 @@ def demo(as_json: JsonOption = False) -> None:
     from imagi_pipeline.cli.demo import sample
 
     with plain_errors(as_json), sample() as file:
-        document = local.process_file(file, None, RequestManifest(file.name), verbose=False)
+        document = local.process_file(file, RequestManifest(file.name), verbose=False)
         print_processed(document, as_json)
 
 
@@ -358,14 +380,23 @@ def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
     return found
 
 
-def _downloads(client: GatewayClient, found: RequestStatus, folder: Path, stem: str) -> list[str]:
+def _downloads(
+    client: GatewayClient, found: RequestStatus, folder: Path, *, images: bool, public_urls: bool
+) -> list[str]:
+    from imagi_pipeline.core.archive import enriched_name
+
     if found.status != COMPLETED:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    copies = {folder / f"{stem}_enriched.csv": "result", folder / f"{stem}_report.csv": "report"}
-    for copy, kind in copies.items():
-        client.download(found.request_id, kind, copy)
-    return [str(copy) for copy in copies]
+    name = found.file or "upload.csv"
+    enriched, report = folder / enriched_name(name), folder / f"{Path(name).stem}_report.csv"
+    if images:
+        client.download_archive(found.request_id, folder)
+    else:
+        client.download(found.request_id, "report", report)
+    if public_urls or not images:
+        client.download(found.request_id, "result", enriched)
+    return [str(enriched), str(report)]
 
 
 def _status_over_graphql(url: str, request_id: str) -> RequestStatus | None:

@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from imagi_pipeline.core.storage.store import Store
 
 
-def process_file(
-    file: Path, output: Path | None, manifest: RequestManifest, *, verbose: bool
-) -> dict[str, Any]:
+def process_file(file: Path, manifest: RequestManifest, *, verbose: bool) -> dict[str, Any]:
     """Run the job on a file with the options in `manifest`; what became of it as one document.
 
-    Raises ImagiError when the file or the storage cannot be used, OSError when a folder cannot be made.
+    Raises ImagiError when the file or the storage cannot be used, OSError when the file cannot be read.
     """
     from imagi_pipeline.core.csv.reading import read_request
 
@@ -35,14 +33,11 @@ def process_file(
     data = file.read_bytes()
     # Before Dagster is loaded, which takes long.
     read_request(data, url_columns=manifest.url_columns, base_url=manifest.base_url)
-    if output:
-        output.mkdir(parents=True, exist_ok=True)
     own.write_upload(request_id, manifest, data)
     found = _run(request_id, manifest, verbose)
     document = asdict(found)
     if found.status == COMPLETED:
-        document |= places(own, found)
-        document["copies"] = _copies(document, output, Path(manifest.name).stem) if output else []
+        document |= places(own, found) | {"copies": []}
     return document
 
 
@@ -80,13 +75,33 @@ def places(own: Store, found: RequestStatus) -> dict[str, Any]:
     }
 
 
-def _copies(document: dict[str, Any], output: Path, stem: str) -> list[str]:
+def copies(document: dict[str, Any], output: Path, *, images: bool, public_urls: bool) -> list[str]:
+    """Write what a completed request gives into a folder; the paths of the enriched CSV and the report.
+
+    The copy of the CSV has paths of the images beside it, or with `public_urls` and without `images` their
+    public URLs.
+    """
+    from imagi_pipeline.core.archive import archive_members, enriched_name
+    from imagi_pipeline.core.storage.store import Store
+
+    own, folder, request_id, name = store(), Store(output), document["request_id"], document["file"]
     # Never the name of the input, which may lie in the same folder.
-    copies = {output / f"{stem}_enriched.csv": "result", output / f"{stem}_report.csv": "report"}
-    for copy, kind in copies.items():
-        with UPath(document[kind]).open("rb") as source, copy.open("wb") as target:
-            shutil.copyfileobj(source, target)
-    return [str(copy) for copy in copies]
+    enriched, report = output / enriched_name(name), output / f"{Path(name).stem}_report.csv"
+    if images:
+        manifest = own.read_manifest(request_id)
+        assert manifest is not None  # the request was just done
+        for path, content in archive_members(own, request_id, manifest, Settings().csv_limits):
+            folder.write_pieces(folder.root / path, content)
+    else:
+        _copy(document["report"], report)
+    if public_urls or not images:
+        _copy(document["result"], enriched)
+    return [str(enriched), str(report)]
+
+
+def _copy(stored: str, target: Path) -> None:
+    with UPath(stored).open("rb") as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy)
 
 
 def status_here(request_id: str) -> RequestStatus | None:

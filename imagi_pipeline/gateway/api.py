@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from upath import UPath
 
+from imagi_pipeline.core.archive import archive_members, enriched_name, zipped
 from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.errors import FetchError, ImagiError
 from imagi_pipeline.core.http.fetching import Fetcher
@@ -276,9 +277,9 @@ _CSV_ANSWER = {"description": "The CSV.", "content": {"text/csv": {"schema": {"t
 async def download_result(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
     """Download the enriched CSV, in the encoding that the CSV came in."""
     found = await gateway.ask(gateway.requests.status, str(request_id), caller)
-    name = UPath(found.file or "upload.csv")
-    path = gateway.store.result(found.request_id, name.name)
-    return await gateway.ask(_download, gateway, path, f"{name.stem}_enriched{name.suffix}", found)
+    name = found.file or "upload.csv"
+    path = gateway.store.result(found.request_id, name)
+    return await gateway.ask(_download, gateway, path, enriched_name(name), found)
 
 
 @router.get(
@@ -295,14 +296,42 @@ async def download_report(request_id: UUID, gateway: TheGateway, caller: TheCall
     )
 
 
+@router.get(
+    "/requests/{request_id}/archive/",
+    response_class=Response,
+    responses={
+        200: {"description": "A ZIP.", "content": {"application/zip": {}}},
+        **responses(404, 409, 503),
+    },
+)
+async def download_archive(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
+    """The compressed images, the enriched CSV with their paths below one folder, and the report, as ZIP."""
+    found = await gateway.ask(gateway.requests.status, str(request_id), caller)
+    return await gateway.ask(_archive, gateway, found)
+
+
+def _archive(gateway: Gateway, found: RequestStatus) -> Response:
+    manifest = gateway.store.read_manifest(found.request_id)
+    if manifest is None or not gateway.store.result(found.request_id, manifest.name).exists():
+        raise nothing_there(found)
+    members = archive_members(gateway.store, found.request_id, manifest, gateway.settings.csv_limits)
+    headers = _attachment(f"{UPath(manifest.name).stem}.zip")
+    return StreamingResponse(zipped(members), media_type="application/zip", headers=headers)
+
+
+def _attachment(name: str) -> dict[str, str]:
+    quoted = quote(name, safe="")
+    shown = f'filename="{name}"' if quoted == name else f"filename*=utf-8''{quoted}"
+    return {"Content-Disposition": f"attachment; {shown}", "Cache-Control": "private, no-cache"}
+
+
 def _download(gateway: Gateway, path: UPath, name: str, found: RequestStatus) -> Response:
     if not path.exists():
         raise nothing_there(found)
     # Starlette would add a charset, and the enriched CSV is in that of its upload.
-    headers = {"Content-Type": "text/csv", "Cache-Control": "private, no-cache"}
+    headers = {"Content-Type": "text/csv", **_attachment(name)}
     if gateway.store.is_local:
-        return FileResponse(path.path, headers=headers, filename=name)
-    headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(name, safe='')}"
+        return FileResponse(path.path, headers=headers)
     return StreamingResponse(_pieces(path), headers=headers)
 
 

@@ -83,6 +83,10 @@ class Status(BaseModel):
         description="Download of the compression report, once there is one.",
         examples=[f"{REQUEST_URL_EXAMPLE}/report/"],
     )
+    archive_url: str | None = Field(
+        description="Download of images, enriched CSV and report as ZIP, once there is a result.",
+        examples=[f"{REQUEST_URL_EXAMPLE}/archive/"],
+    )
     run_url: str | None = Field(
         description="The run in the Dagster UI.",
         examples=[f"http://127.0.0.1:3000/runs/{RUN_ID_EXAMPLE}"],
@@ -225,6 +229,7 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
         result=str(result) if has_result else None,
         result_url=f"{links}/result/" if has_result else None,
         report_url=f"{links}/report/" if has_result else None,
+        archive_url=f"{links}/archive/" if has_result else None,
         upkeep=_upkeep(found.upkeep) if found.upkeep else None,
         run_url=f"{settings.ui_url}/runs/{found.run_id}" if found.run_id else None,
         created=_time(found.created),

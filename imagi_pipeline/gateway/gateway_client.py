@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import zipfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -92,7 +93,7 @@ class GatewayClient:
         return self._url + API + _STATUS.format(request_id)
 
     def download(self, request_id: str, kind: str, target: Path) -> None:
-        """Write the `result` or the `report` of a request to a file, whole or not at all."""
+        """Write the `result`, the `report` or the `archive` of a request to a file, whole or not at all."""
         unfinished = target.with_name(f".{target.name}.part")
         try:
             with (
@@ -104,6 +105,16 @@ class GatewayClient:
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
+
+    def download_archive(self, request_id: str, folder: Path) -> None:
+        """Write the images of a request, its enriched CSV with their paths and its report into a folder."""
+        archive = folder / f".{request_id}.zip"
+        try:
+            self.download(request_id, "archive", archive)
+            with zipfile.ZipFile(archive) as members:
+                members.extractall(folder)  # which lets no name lead out of the folder
+        finally:
+            archive.unlink(missing_ok=True)
 
     def _ask(self, method: str, path: str, **options: Any) -> requests.Response:
         try:

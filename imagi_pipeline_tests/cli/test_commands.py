@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import importlib.util
 import json
 import os
@@ -56,14 +57,29 @@ def test_process_makes_an_empty_machine_ready_and_returns_the_enriched_csv(
     assert answer["bytes_after"] < answer["bytes_before"]
     enriched = Path(answer["result"]).read_text()
     assert enriched.startswith("id,Image Src,Output Image Urls,Image Errors\n")
-    assert (tmp_path / "out" / "products_enriched.csv").read_text() == enriched
-    assert (tmp_path / "out" / "products_report.csv").exists()
+    with (tmp_path / "out" / "products_enriched.csv").open() as copy:
+        images = [row["Output Image Urls"] for row in csv.DictReader(copy)]
+    assert images == ["products_images/a.jpg", "products_images/b.jpg", ""]
+    assert all((tmp_path / "out" / image).stat().st_size for image in images)
+    assert sum((tmp_path / "out" / image).stat().st_size for image in images[:2]) == answer["bytes_after"]
+    assert (tmp_path / "out" / "products_report.csv").read_bytes() == Path(answer["report"]).read_bytes()
     assert (tmp_path / "dagster_home" / "dagster.yaml").exists()
 
     told = document(imagi("status", answer["request_id"], "--json"))
     assert (told["status"], told["result"]) == ("completed", answer["result"])
     (listed,) = json.loads(imagi("status", "--json").stdout)
     assert listed["request_id"] == answer["request_id"]
+
+
+@pytest.mark.parametrize(("options", "has_images"), [(["--no-images"], False), (["--public-urls"], True)])
+def test_the_copy_of_the_csv_has_public_urls_when_it_is_to_be_used_without_its_images(
+    products: Path, tmp_path: Path, options: list[str], has_images: bool
+) -> None:
+    answer = document(imagi("process", products, "--output", tmp_path / "out", "--json", *options))
+    copy, report = map(Path, answer["copies"])
+    assert copy.read_bytes() == Path(answer["result"]).read_bytes()
+    assert report.read_bytes() == Path(answer["report"]).read_bytes()
+    assert (tmp_path / "out" / "products_images").exists() == has_images
 
 
 def test_process_replaces_urls_in_place_when_told_to(products: Path) -> None:

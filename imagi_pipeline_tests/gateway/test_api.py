@@ -8,6 +8,7 @@ import json
 import subprocess
 import time
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,37 @@ def test_the_new_urls_stand_in_the_place_of_the_old_ones_when_that_is_asked_for(
     refused = upload(service, text, data={"in_place": "perhaps"})
     assert error_of(refused) == (422, "invalid_request")
     assert "in_place is true or false" in refused.json()["error"]["message"]
+
+
+def test_everything_can_be_taken_away_as_one_zip(service: Service, image_host: ImageHost) -> None:
+    urls = image_host.add("zip/shoe.jpg", "zip/hat.jpg", "other/shoe.jpg")
+    request_id = accepted(service, csv_of(*urls, f"{image_host.base}/gone.jpg"), "Schuhe ß.csv")
+    early = get(service, f"/requests/{request_id}/archive/")
+    assert early.status_code in (200, 409)
+    done = finished(service, request_id)
+    answer = requests.get(done["archive_url"], timeout=30)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/zip")
+    assert "Schuhe%20%C3%9F.zip" in answer.headers["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        text = archive.read("Schuhe ß_enriched.csv").decode()
+        rows = list(csv.DictReader(io.StringIO(text)))
+        shoe, hat, other, gone = (row["Output Image Urls"] for row in rows)
+        assert (hat, gone) == ("Schuhe ß_images/hat.jpg", "")
+        assert {shoe, other} == {f"Schuhe ß_images/{image_key(url)}.jpg" for url in (urls[0], urls[2])}
+        assert "404" in rows[3]["Image Errors"]
+        for page_row, path in zip(
+            get(service, f"/requests/{request_id}/images/").json()["images"], [shoe, hat], strict=False
+        ):
+            assert archive.read(path) == requests.get(page_row["output_url"], timeout=10).content
+        assert archive.read("Schuhe ß_report.csv") == requests.get(done["report_url"], timeout=10).content
+
+    (stored,) = (service.storage / "compressed").glob(f"*/{image_key(urls[1])}.jpg")
+    stored.unlink()
+    with zipfile.ZipFile(io.BytesIO(requests.get(done["archive_url"], timeout=30).content)) as archive:
+        (row,) = list(csv.DictReader(io.StringIO(archive.read("Schuhe ß_enriched.csv").decode())))[1:2]
+        assert "gone from the storage" in row["Image Errors"]
+        assert "Schuhe ß_images/hat.jpg" not in archive.namelist()
 
 
 def test_every_path_works_without_its_trailing_slash(service: Service, image_host: ImageHost) -> None:

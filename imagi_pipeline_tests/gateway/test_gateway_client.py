@@ -47,7 +47,9 @@ def test_submit_waits_and_brings_back_the_enriched_csv(
     enriched, report = (Path(copy) for copy in answer["copies"])
     assert (enriched.name, report.name) == ("Produkte ä_enriched.csv", "Produkte ä_report.csv")
     rows = list(csv.DictReader(enriched.read_text().splitlines()))
-    assert [bool(row["Output Image Urls"]) for row in rows] == [True, True, False]
+    images = [row["Output Image Urls"] for row in rows]
+    assert images == ["Produkte ä_images/submit-1.jpg", "Produkte ä_images/submit-2.jpg", ""]
+    assert sum((tmp_path / "out" / image).stat().st_size for image in images[:2]) == answer["bytes_after"]
     assert len(report.read_text().splitlines()) == 4
 
 

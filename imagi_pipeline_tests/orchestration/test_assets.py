@@ -154,7 +154,7 @@ def test_the_checks_say_what_is_wrong(installation: Installation, image_host: Im
 def test_a_check_that_breaks_fails_no_request(
     installation: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("a check with a mistake in it")
 
     monkeypatch.setattr("imagi_pipeline.orchestration.assets.rows_of_the_upload", broken)

@@ -199,6 +199,7 @@ function showActions(status) {
     if (isThere) offerDownload(link, id, what, showError);
   };
   show($("download-result"), status.result !== null, "result");
+  show($("download-archive"), status.archive_url !== null, "archive");
   show($("download-report"), status.report_url !== null, "report");
   $("retry-request").hidden = status.status === "completed";
   $("retry-request").textContent = status.status === "cancelled" ? "Go on with it" : "Try again";

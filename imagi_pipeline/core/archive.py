@@ -1,0 +1,106 @@
+"""All that a request gives, to be taken away: its images, its enriched CSV with paths to them, its report."""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+from imagi_pipeline.core.csv.enriching import enriched_pieces
+from imagi_pipeline.core.csv.limits import CsvLimits
+from imagi_pipeline.core.csv.reading import read_request
+from imagi_pipeline.core.reports import Table
+from imagi_pipeline.core.storage.manifests import RequestManifest
+from imagi_pipeline.core.storage.store import Store
+
+Members = Iterator[tuple[str, Iterable[bytes]]]
+"""The path of each file, below one folder, and its bytes in pieces, to be read before those of the next."""
+
+
+def archive_members(store: Store, request_id: str, manifest: RequestManifest, limits: CsvLimits) -> Members:
+    """The files of a request that has its result.
+
+    The CSV comes behind the images: of an image that is gone from the storage it says so. Raises CsvError
+    and StorageError.
+    """
+    report = Table(store.read(store.report(request_id)) or b"")
+    stem = PurePath(manifest.name).stem
+    places: dict[str, str] = {}
+    errors = {row["url"]: row["error"] for row in report if row["status"] == "failed"}
+    for row, name in _with_names(report):
+        image = store.read(store.image_folder(row["key"]) / row["file"])
+        if image is None:
+            errors[row["url"]] = "The compressed image is gone from the storage: hand the CSV in again."
+        else:
+            places[row["url"]] = f"{stem}_images/{name}"
+            yield places[row["url"]], [image]
+    table = read_request(
+        store.read_upload(request_id, manifest),
+        url_columns=manifest.url_columns,
+        base_url=manifest.base_url,
+        limits=limits,
+    )
+    yield enriched_name(manifest.name), enriched_pieces(table, places, errors, in_place=manifest.in_place)
+    yield f"{stem}_report.csv", [store.read(store.report(request_id)) or b""]
+
+
+def enriched_name(name: str) -> str:
+    """What the enriched CSV of an uploaded `name` is called outside of the storage."""
+    path = PurePath(name)
+    return f"{path.stem}_enriched{path.suffix}"
+
+
+def zipped(members: Members) -> Iterator[bytes]:
+    """A ZIP of the files, in pieces: one image is in memory at a time. Images are not deflated."""
+    pieces = _Pieces()
+    with zipfile.ZipFile(pieces, "w") as archive:
+        for name, content in members:
+            info = zipfile.ZipInfo(name, time.localtime()[:6])
+            info.compress_type = zipfile.ZIP_DEFLATED if name.endswith(".csv") else zipfile.ZIP_STORED
+            with archive.open(info, "w", force_zip64=True) as file:
+                for piece in content:
+                    file.write(piece)
+                    yield pieces.taken()
+            yield pieces.taken()
+    yield pieces.taken()
+
+
+def _with_names(report: Table) -> Iterator[tuple[dict[str, str], str]]:
+    """The rows that have an image, each with the name of its file: the slug of its key, or the whole key.
+
+    The whole where several have the same slug.
+    """
+    slugs = Counter(_slug(row["key"]) for row in report if row["file"])
+    for row in report:
+        if row["file"]:
+            slug = _slug(row["key"])
+            name = slug if slugs[slug] == 1 else row["key"]
+            yield row, name + PurePath(row["file"]).suffix
+
+
+def _slug(key: str) -> str:
+    return key.rpartition("-")[0]
+
+
+class _Pieces(io.RawIOBase):
+    """A file that cannot be gone back in, and gives away what was written to it."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        piece = bytes(data)  # type: ignore[call-overload]  # anything with a buffer
+        self._written += piece
+        return len(piece)
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        piece = bytes(self._written)
+        self._written.clear()
+        return piece
