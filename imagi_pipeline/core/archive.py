@@ -21,7 +21,7 @@ Members = Iterator[tuple[str, Iterable[bytes]]]
 
 
 def archive_members(store: Store, request_id: str, manifest: RequestManifest, limits: CsvLimits) -> Members:
-    """The files of a request that has its result.
+    """Yield the files of a request that has its result.
 
     The CSV comes behind the images: of an image that is gone from the storage it says so. Raises CsvError
     and StorageError.
@@ -48,13 +48,13 @@ def archive_members(store: Store, request_id: str, manifest: RequestManifest, li
 
 
 def enriched_name(name: str) -> str:
-    """What the enriched CSV of an uploaded `name` is called outside of the storage."""
+    """Return what the enriched CSV of an uploaded `name` is called outside of the storage."""
     path = PurePath(name)
     return f"{path.stem}_enriched{path.suffix}"
 
 
 def zipped(members: Members) -> Iterator[bytes]:
-    """A ZIP of the files, in pieces: one image is in memory at a time. Images are not deflated."""
+    """Yield a ZIP of the files, in pieces: one image is in memory at a time. Images are not deflated."""
     pieces = _Pieces()
     with zipfile.ZipFile(pieces, "w") as archive:
         for name, content in members:
@@ -69,9 +69,9 @@ def zipped(members: Members) -> Iterator[bytes]:
 
 
 def _with_names(report: Table) -> Iterator[tuple[dict[str, str], str]]:
-    """The rows that have an image, each with the name of its file: the slug of its key, or the whole key.
+    """Yield the rows that have an image, each with the name of its file.
 
-    The whole where several have the same slug.
+    That is the slug of its key, or the whole key where several have the same slug.
     """
     slugs = Counter(_slug(row["key"]) for row in report if row["file"])
     for row in report:
@@ -100,7 +100,7 @@ class _Pieces(io.RawIOBase):
         return len(piece)
 
     def taken(self) -> bytes:
-        """What was written since the last time."""
+        """Give away what was written since the last time."""
         piece = bytes(self._written)
         self._written.clear()
         return piece
