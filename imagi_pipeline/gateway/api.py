@@ -305,7 +305,7 @@ async def download_report(request_id: UUID, gateway: TheGateway, caller: TheCall
     },
 )
 async def download_archive(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
-    """The compressed images, the enriched CSV with their paths below one folder, and the report, as ZIP."""
+    """Download the images, the enriched CSV with their paths in it and the report, as one ZIP."""
     found = await gateway.ask(gateway.requests.status, str(request_id), caller)
     return await gateway.ask(_archive, gateway, found)
 
