@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import requests
-
-from imagi_pipeline.core.http.own_services import own_session
 from imagi_pipeline.core.printable import printable
 from imagi_pipeline.orchestration.resources import ImagiResource
 
@@ -54,6 +51,10 @@ def _post(url: str, line: str) -> None:
 
     Its path may be a secret, so it is not logged, and no redirect takes it or the alert to another host.
     """
+    import requests  # here, since every command loads this module and nearly none has an alert to send
+
+    from imagi_pipeline.core.http.own_services import own_session
+
     headers = {"Content-Type": "application/json"}
     try:
         with own_session() as session:
