@@ -47,7 +47,7 @@ _IMAGE_URL_WITH_COMMAS = re.compile(
 _LIST_SEPARATORS = re.compile(rf"[{_LISTING}\t\r\n]+")
 _LINE_END = re.compile(r"[\r\n]")
 # What ends a URL whatever it looks like: markup between URLs.
-_HARD_BREAK = re.compile(r"<br\s*+/?\s*+>|\[/?(?:img|url)\]|&&++(?=\s*+(?:https?:)?//)", re.IGNORECASE)
+_HARD_BREAK = re.compile(r"<br\s*+/?\s*+>|\[/?(?:img|url)\]|(?<!&)&&++(?=\s*+(?:https?:)?//)", re.IGNORECASE)
 _LABEL = re.compile(r"(?:^|(?<=[;|\n])|(?<=, )|(?<=,))\s*+[^\W\d_][\w .-]{0,40}:(?=https?:[\\/]{2})")
 _ABOUT_A_URL = re.compile(r"\d++(?:\.\d++)?[wx]|!|(?:alt|title|desc|caption)", re.IGNORECASE)
 
@@ -62,7 +62,10 @@ _END_OF_URL = re.compile(r"[\"<>`“”„«»「」『』《》\r\n]")
 _ATTACHMENT = re.compile(
     r"\((https?://[^\s()]++(?:\([^\s()]*+\)[^\s()]*+)*+)\)(?=\s*+(?:[,;]|$))", re.IGNORECASE
 )
-_QUOTED_VALUE = re.compile(r"'((?:[^'\\]|\\.)*+)'(?!\s*+:)|\"((?:[^\"\\]|\\.)*+)\"(?!\s*+:)", re.DOTALL)
+# A quote that nothing closes goes on to the end, lest each quote within it be looked at to the end again.
+_QUOTED = re.compile(
+    r"(?:'((?:[^'\\]|\\.|\\\Z)*+)(?:'|\Z)|\"((?:[^\"\\]|\\.|\\\Z)*+)(?:\"|\Z))(?P<colon>\s*+:)?", re.DOTALL
+)
 _BEFORE_A_LABELLED_URL = re.compile(r"\W*+[\w.-]++(?:[ \t][\w.-]++){0,3}\s*+[:=|,;，；、(-]++[\s\"'`(\[]*+")
 _MAY_BE_A_PLACE = re.compile(r"[/.:\\]")  # a URL, a path or the name of a file
 _SHORTEST_EMBEDDED_IMAGE = 12  # characters of base64
@@ -202,8 +205,11 @@ def _literal_items(text: str) -> list[str] | None:
     try:
         return list(_json_items(json.loads(text)))
     except (ValueError, RecursionError):
-        values = ((match[1] or match[2] or "").strip(BLANKS) for match in _QUOTED_VALUE.finditer(text))
-        return [value for value in values if _URL_START.match(value)] or None
+        values = (match for match in _QUOTED.finditer(text) if not match["colon"])
+        texts = ((match[1] or match[2] or "").strip(BLANKS) for match in values)
+        found = [value for value in texts if _URL_START.match(value)]
+        # Where a URL stands outside of quotes, the quotes are not those of a literal.
+        return None if holds_url(_QUOTED.sub("", text)) else found or None
 
 
 def _json_items(value: object) -> Iterator[str]:
