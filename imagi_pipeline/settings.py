@@ -82,8 +82,15 @@ class Settings(BaseSettings):
     quality: int | None = Field(
         None, ge=1, le=100, description="Encoder quality; unset: 80, 70 with preset small, 95 with lossless."
     )
-    output_format: Literal["same", "jpeg", "webp", "avif"] = Field(
-        "same", description="Format of the compressed images; same: as the source, if browsers show it."
+    output_format: Literal["same", "auto", "jpeg", "webp", "avif"] = Field(
+        "same",
+        description="Format of the compressed images; same: as the source, if browsers show it; "
+        "auto: also JPEG for a photograph that is a PNG, which changes the ending of its URL.",
+    )
+    png: Literal["auto", "lossless"] = Field(
+        "auto",
+        description="auto: PNGs get a palette of 256 colours where nobody sees the difference, "
+        "by the quality; lossless: no pixel of them changes.",
     )
     longest_side: int | None = Field(
         None, ge=1, description="Scale larger images down to this many pixels on the longest side."
@@ -298,6 +305,7 @@ class Settings(BaseSettings):
             output_format=self.output_format,
             longest_side=self.longest_side,
             max_pixels=self.max_pixels,
+            png=self.png,
         )
 
     @property

@@ -181,7 +181,8 @@ class Image(BaseModel):
     )
     encoder: str | None = Field(
         description="What made the bytes: coefficients (a JPEG that never became pixels), jpegli, oxipng, "
-        "pillow, or kept (the bytes of the source). Null for images made before this was told.",
+        "palette (a PNG of at most 256 colours), pillow, or kept (the bytes of the source). Null for images "
+        "made before this was told.",
         examples=["coefficients"],
     )
     error: RequestError | None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from PIL import Image
 
 from imagi_pipeline.core.images.colour_tags import told_colour
+from imagi_pipeline.core.images.compressed_image import Encoded
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import Picture
 from imagi_pipeline.core.images.opening import SourceImage
-from imagi_pipeline.core.images.png_encoding import indexed
 from imagi_pipeline.core.images.stripping import png_chunks, strip_metadata
 
 WEB_FORMATS = {
@@ -23,22 +23,36 @@ WEB_FORMATS = {
 }
 """Media type and file suffix of what browsers show, by Pillow's name of the format."""
 
+_LARGE_IMAGE = 8_000_000
+"""Pixels above which no second format is tried: it takes seconds."""
+_JPEG_COUNTS = 2
+"""A byte of a JPEG counts as so many of a PNG. Of 54 pictures (benchmarks/README.md) photographs and products
+took 0.07 to 0.40 of the bytes of their PNG as JPEG, graphics and text 1.6 and more."""
+
 _LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 
 
-def output_format_of(source: SourceImage, image: Image.Image, settings: CompressionSettings) -> str:
-    """Return the format asked for, or the next best one that browsers show and that holds the picture."""
+def output_formats_of(
+    source: SourceImage, image: Image.Image, settings: CompressionSettings
+) -> tuple[str, ...]:
+    """Return the format asked for, or the next best one that browsers show and that holds the picture.
+
+    Two where the picture itself is to decide; `best_format` tells then.
+    """
     transparent = image.mode in {"LA", "RGBA"}
     # Lossy compression blurs the scans and line drawings that come in black and white.
     lossless = transparent or source.image.mode == "1" or settings.is_lossless
-    wanted = source.format
-    if settings.output_format != "same":
-        wanted = settings.output_format.upper()
+    by_content = not lossless and image.mode != "I;16" and image.width * image.height <= _LARGE_IMAGE
+    wanted: tuple[str, ...] = (source.format,)
+    if settings.output_format not in {"same", "auto"}:
+        wanted = (settings.output_format.upper(),)
     elif source.format not in WEB_FORMATS:
-        wanted = "PNG" if lossless else "JPEG"
-    elif source.format == "GIF" and indexed(image) is None:
-        wanted = "PNG"
-    return _holding(wanted, image, transparent)
+        wanted = ("PNG",) if lossless else ("JPEG", "PNG") if by_content else ("JPEG",)
+    elif source.format == "GIF":
+        wanted = ("PNG",)  # of the same pixels, and smaller
+    elif source.format == "PNG" and settings.output_format == "auto" and by_content:
+        wanted = ("JPEG", "PNG")
+    return tuple(dict.fromkeys(_holding(each, image, transparent) for each in wanted))
 
 
 def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
@@ -48,6 +62,14 @@ def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
         if longest <= _LONGEST_SIDES.get(image_format, longest):
             return image_format
     return "PNG"
+
+
+def best_format(encoded: Mapping[str, Encoded]) -> str:
+    """Return, of files of the same quality, the one that needs the fewest bytes; JPEG only if it saves much.
+
+    What lies in between stays PNG: of text and edges, a quality promises more than JPEG can hold.
+    """
+    return min(encoded, key=lambda name: len(encoded[name].data) * (_JPEG_COUNTS if name == "JPEG" else 1))
 
 
 def loses_by_reencoding(source: SourceImage) -> bool:
@@ -70,10 +92,11 @@ def _png_header(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def showable_source(
-    source: SourceImage, picture: Picture, output_format: str, *, keep_recoloured: bool
+    source: SourceImage, picture: Picture, settings: CompressionSettings, *, keep_recoloured: bool
 ) -> bytes | None:
     """Return the source without metadata; None if that is not the picture that was asked for."""
-    if output_format != source.format or picture.reshaped:
+    wanted = {"SAME", "AUTO", source.format}
+    if source.format not in WEB_FORMATS or settings.output_format.upper() not in wanted or picture.reshaped:
         return None
     if picture.recoloured and not keep_recoloured:
         return None

@@ -12,8 +12,9 @@ from dataclasses import replace
 from imagi_pipeline.core.errors import CodecError, ErrorCode
 from imagi_pipeline.core.images.choosing import (
     WEB_FORMATS,
+    best_format,
     loses_by_reencoding,
-    output_format_of,
+    output_formats_of,
     showable_source,
 )
 from imagi_pipeline.core.images.compressed_image import CompressedImage
@@ -118,15 +119,17 @@ def _recompress(source: SourceImage, settings: CompressionSettings) -> Compresse
             )
         loses = loses_by_reencoding(source)
         picture = develop(source, settings.longest_side)
-        output_format = output_format_of(source, picture.image, settings)
-        kept = showable_source(source, picture, output_format, keep_recoloured=loses or settings.is_lossless)
+        formats = output_formats_of(source, picture.image, settings)
+        kept = showable_source(source, picture, settings, keep_recoloured=loses or settings.is_lossless)
     if settings.is_lossless:
-        loses = loses or picture.recoloured or output_format in _LOSSY_FORMATS
+        loses = loses or picture.recoloured or not _LOSSY_FORMATS.isdisjoint(formats)
     if kept is not None and loses:
         return _compressed(source, kept, source.format, picture.image.size, kept_source=True, encoder="kept")
-    failure = f"The {source.description} could not be written as {output_format}."
+    failure = f"The {source.description} could not be written as {' or '.join(formats)}."
     with failing_as(ErrorCode.ENCODING_FAILED, failure):
-        encoded = encode(source, picture.image, output_format, settings)
+        made = {each: encode(source, picture.image, each, settings) for each in formats}
+    output_format = best_format(made)
+    encoded = made[output_format]
     if kept is not None and len(encoded.data) > _WORTHWHILE_SIZE * len(kept):
         return _compressed(source, kept, source.format, picture.image.size, kept_source=True, encoder="kept")
     return _compressed(

@@ -15,14 +15,16 @@ class CompressionSettings:
 
     `quality` (1 to 100) unset means 80, and 70 with preset small. Preset lossless changes no pixel that it
     need not change; what must be drawn again as JPEG or AVIF (another size or format) has a quality of 95
-    there. `longest_side` and `max_pixels` are in pixels.
+    there. `longest_side` and `max_pixels` are in pixels. `output_format` auto makes JPEGs of photographs that
+    come as PNG. `png` lossless forbids palettes that change pixels.
     """
 
     preset: Literal["fast", "balanced", "small", "lossless"] = "balanced"
     quality: int | None = None
-    output_format: Literal["same", "jpeg", "webp", "avif"] = "same"
+    output_format: Literal["same", "auto", "jpeg", "webp", "avif"] = "same"
     longest_side: int | None = None
     max_pixels: int = 50_000_000
+    png: Literal["auto", "lossless"] = "auto"
 
     @property
     def effective_quality(self) -> int:
@@ -44,4 +46,6 @@ class CompressionSettings:
         parts = [f"v{ALGORITHM_VERSION}", self.preset, f"q{self.effective_quality}", self.output_format]
         if self.longest_side is not None:
             parts.append(f"{self.longest_side}px")
+        if self.png != "auto":
+            parts.append("losslesspng")
         return "-".join(parts)

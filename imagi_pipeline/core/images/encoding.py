@@ -9,7 +9,7 @@ from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import in_8_bits
 from imagi_pipeline.core.images.jpeg_encoding import encode_jpeg
 from imagi_pipeline.core.images.opening import SourceImage
-from imagi_pipeline.core.images.png_encoding import encode_gif, encode_png
+from imagi_pipeline.core.images.png_encoding import encode_png
 from imagi_pipeline.core.images.saving import saved
 from imagi_pipeline.core.images.stripping import webp_chunks
 
@@ -21,7 +21,7 @@ def encode(
     if output_format == "JPEG":
         return encode_jpeg(image, settings)
     if output_format == "PNG":
-        return encode_png(image, settings.preset)
+        return encode_png(image, settings)
     return Encoded(_encode_by_pillow(source, image, output_format, settings), "pillow")
 
 
@@ -30,8 +30,6 @@ def _encode_by_pillow(
 ) -> bytes:
     fast = settings.preset == "fast"
     quality = settings.effective_quality
-    if output_format == "GIF":
-        return encode_gif(image)
     image = in_8_bits(image) if image.mode == "I;16" else image
     if output_format == "WEBP":
         lossless = settings.is_lossless or _is_lossless_webp(source)

@@ -9,7 +9,7 @@ import zlib
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image, ImageChops, ImageCms, ImageFilter
 
 from imagi_pipeline.core.errors import CodecError
 from imagi_pipeline.core.images.compress import compress
@@ -42,6 +42,12 @@ def photo(width: int = 160, height: int = 120) -> Image.Image:
         for _ in range(3)
     ]
     return Image.merge("RGB", bands)
+
+
+def drawing() -> Image.Image:
+    """Flat areas with soft edges between them: some 1,200 colours."""
+    turned = corners(320, 240).rotate(20, Image.Resampling.BICUBIC, fillcolor="white")
+    return turned.filter(ImageFilter.GaussianBlur(1))
 
 
 def noise(mode: str, side: int) -> Image.Image:

@@ -27,6 +27,7 @@ from imagi_pipeline_tests.core.images.pictures import (
     corner_colours,
     corners,
     deep_colour_png,
+    drawing,
     exif,
     mean_difference,
     noise,
@@ -84,7 +85,7 @@ def test_a_given_quality_is_used() -> None:
     ("source_format", "expected", "suffix"),
     [
         *[("JPEG", "JPEG", ".jpg"), ("PNG", "PNG", ".png"), ("WEBP", "WEBP", ".webp")],
-        *[("AVIF", "AVIF", ".avif"), ("GIF", "GIF", ".gif"), ("TIFF", "JPEG", ".jpg")],
+        *[("AVIF", "AVIF", ".avif"), ("GIF", "PNG", ".png"), ("TIFF", "JPEG", ".jpg")],
         *[("BMP", "JPEG", ".jpg"), ("JPEG2000", "JPEG", ".jpg"), ("PCX", "JPEG", ".jpg")],
         *[("PPM", "JPEG", ".jpg"), ("TGA", "JPEG", ".jpg"), ("ICO", "JPEG", ".jpg")],
     ],
@@ -189,7 +190,7 @@ def test_of_a_tiff_with_several_pages_the_first_is_taken() -> None:
     pages = [Image.new("RGB", (32, 32), colour) for colour in (RED, BLUE)]
     source = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])
 
-    assert close(pixel(opened(compress(source, DEFAULT).data), (16, 16)), RED)
+    assert close(pixel(opened(compress(source, DEFAULT).data).convert("RGB"), (16, 16)), RED)
 
 
 @pytest.mark.parametrize("output_format", ["same", "webp", "avif"])
@@ -266,15 +267,33 @@ def test_a_source_that_had_to_change_is_not_kept_however_small(compression: Comp
     assert len(image.data) > len(source)
 
 
-def test_a_still_gif_stays_a_gif_and_transparent() -> None:
+def test_a_still_gif_becomes_a_png_of_the_same_pixels() -> None:
     picture = corners().quantize(4)
     source = saved(picture, "GIF", transparency=picture.getpixel((1, 1)), comment=SECRET * 60)
 
     image = compress(source, DEFAULT)
 
-    assert (image.format, image.media_type) == ("GIF", "image/gif")
+    assert (image.format, image.media_type) == ("PNG", "image/png")
     assert SECRET not in image.data
     assert opened(image.data).convert("RGBA").tobytes() == opened(source).convert("RGBA").tobytes()
+
+
+@pytest.mark.parametrize("source_format", ["BMP", "TIFF"])
+def test_a_drawing_in_a_format_unknown_to_browsers_becomes_a_png(source_format: str) -> None:
+    assert compress(saved(drawing(), source_format), DEFAULT).format == "PNG"
+
+
+def test_by_content_a_photograph_becomes_a_jpeg_and_a_drawing_stays_what_it_is() -> None:
+    by_content = CompressionSettings(output_format="auto")
+
+    photograph = compress(saved(photo(), "PNG"), by_content)
+
+    assert (photograph.format, photograph.suffix) == ("JPEG", ".jpg")
+    assert compress(saved(photo(), "PNG"), DEFAULT).format == "PNG"
+    assert compress(saved(drawing(), "PNG"), by_content).format == "PNG"
+    assert compress(saved(drawing(), "JPEG", quality=95), by_content).format == "JPEG"
+    unchanged = CompressionSettings("lossless", output_format="auto")
+    assert compress(saved(photo(), "PNG"), unchanged).format == "PNG"
 
 
 def test_a_gif_that_is_scaled_becomes_a_png_with_all_the_colours_that_takes() -> None:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 from PIL import Image
 
 from imagi_pipeline.core.images.compress import compress
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.png_encoding import encode_png
 from imagi_pipeline_tests.core.images.pictures import (
     DEFAULT,
@@ -19,6 +21,10 @@ from imagi_pipeline_tests.core.images.pictures import (
     png_chunk,
     saved,
 )
+
+Preset = Literal["fast", "balanced", "small", "lossless"]
+PRESETS: tuple[Preset, ...] = ("fast", "balanced", "small")
+LOSSLESS_PNG = CompressionSettings(png="lossless")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -88,10 +94,10 @@ def test_a_png_with_a_gamma_of_its_own_keeps_it() -> None:
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "small", "lossless"])
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_every_preset_keeps_every_pixel_also_hidden_ones(mode: str, preset: str) -> None:
+def test_every_preset_keeps_every_pixel_also_hidden_ones(mode: str, preset: Preset) -> None:
     picture = noise(mode, 40)
 
-    shown = opened(encode_png(picture, preset).data)
+    shown = opened(encode_png(picture, CompressionSettings(preset, png="lossless")).data)
 
     assert shown.convert(mode).tobytes() == picture.tobytes()
 
@@ -99,18 +105,21 @@ def test_every_preset_keeps_every_pixel_also_hidden_ones(mode: str, preset: str)
 def test_more_effort_makes_fewer_bytes() -> None:
     picture = photo(400, 300)
 
-    sizes = [len(encode_png(picture, preset).data) for preset in ("fast", "balanced", "small")]
+    efforts = [CompressionSettings(preset, png="lossless") for preset in PRESETS]
+    sizes = [len(encode_png(picture, effort).data) for effort in efforts]
 
     assert sizes == sorted(sizes, reverse=True)
-    assert encode_png(picture, "balanced").encoder == "oxipng"
+    assert encode_png(picture, LOSSLESS_PNG).encoder == "oxipng"
     assert sizes[1] < len(saved(picture, "PNG", optimize=True))
 
 
 def test_packing_a_png_starts_no_threads_beside_the_codec_processes() -> None:
     script = (
         "from pathlib import Path; from PIL import Image\n"
+        "from imagi_pipeline.core.images.compression_settings import CompressionSettings\n"
         "from imagi_pipeline.core.images.png_encoding import encode_png\n"
-        "encode_png(Image.linear_gradient('L').resize((900, 900)).convert('RGB'), 'small')\n"
+        "picture = Image.linear_gradient('L').resize((900, 900)).convert('RGB')\n"
+        "encode_png(picture, CompressionSettings('small'))\n"
         "print(len(list(Path('/proc/self/task').iterdir())))"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -120,8 +129,8 @@ def test_packing_a_png_starts_no_threads_beside_the_codec_processes() -> None:
 
 def test_a_png_that_does_not_show_its_pixels_is_written_by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     other = saved(Image.new("RGB", (40, 40)), "PNG")
-    monkeypatch.setattr("imagi_pipeline.core.images.png_encoding._packed", lambda *_: other)
+    monkeypatch.setattr("imagi_pipeline.core.images.png_encoding._packed", lambda *_, **__: other)
 
     picture = noise("RGB", 40)
 
-    assert opened(encode_png(picture, "balanced").data).tobytes() == picture.tobytes()
+    assert opened(encode_png(picture, LOSSLESS_PNG).data).tobytes() == picture.tobytes()
