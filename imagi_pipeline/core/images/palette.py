@@ -87,7 +87,8 @@ def _by_libimagequant(image: Image.Image, least: int) -> Palettized | None:
 
 def _allowed_difference(least: int) -> float:
     """Return what libimagequant allows for a quality of its own (`quality_to_mse` in its source)."""
-    return float(2.5 / (210 + least) ** 1.2 * (100.1 - least) / 100 / 2)
+    on_white_and_black = 2.5 / (210 + least) ** 1.2 * (100.1 - least) / 100
+    return float(on_white_and_black / 2)
 
 
 def _by_pillow(image: Image.Image, allowed: float) -> Palettized | None:
