@@ -22,6 +22,7 @@ from imagi_pipeline.core.images.compress import compress
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.limits import EngineLimits
 from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline_tests.records import image_keys
 
 IMAGES_COLUMN = "Input Image Urls"
 
@@ -84,7 +85,7 @@ def _run_engine(urls: Sequence[str], compression: CompressionSettings, out: Path
     limits = EngineLimits(FetchLimits(allowed_networks=(ip_network("127.0.0.0/8"),)))
 
     def run() -> None:
-        for result in compress_images(urls, Store(out), compression, limits):
+        for result in compress_images(image_keys(urls), Store(out), compression, limits):
             assert result.status == "ok", result
 
     return own_figures(run)

@@ -122,10 +122,9 @@ def add_images(instance: Any, count: int) -> None:
     """Partitions and events of images, as a run of `process_csv` reports them."""
     import dagster as dg
 
-    from imagi_pipeline.core.storage.keys import image_key
     from imagi_pipeline.orchestration.event_metadata import materialization
     from imagi_pipeline.orchestration.internals.event_batches import report_materializations
-    from imagi_pipeline_tests.records import image_record
+    from imagi_pipeline_tests.records import image_key, image_record
 
     urls = (
         f"https://images.example/catalogue/{number // 1000}/product-{number:07}.jpg"

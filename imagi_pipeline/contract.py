@@ -122,6 +122,11 @@ def upkeep_of_run(tags: Mapping[str, str]) -> str | None:
     return _UPKEEP_OF_SCHEDULE.get(tags.get(SCHEDULE_NAME_TAG, ""))
 
 
+def is_asked_for(tags: Mapping[str, str]) -> bool:
+    """Tell whether somebody asked for a run of the whole request: no upkeep, no try after a loss."""
+    return upkeep_of_run(tags) is None and RETRY_NUMBER_TAG not in tags
+
+
 def with_upkeep(newest: RequestStatus, what: str, since: float, result: RequestStatus) -> RequestStatus:
     """Return the status of a request whose `newest` run is upkeep, begun at `since`, beside its last
     `result`.

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from imagi_pipeline.core.images.compression_settings import ALGORITHM
 from imagi_pipeline.orchestration.assets import (
     build_compressed_image,
     compression_report_and_enriched_csv,
@@ -26,9 +27,8 @@ from imagi_pipeline.orchestration.sensors import (
 def build_definitions(imagi: ImagiResource) -> dg.Definitions:
     """Return all definitions on one installation; tests pass one of their own."""
     settings = imagi.settings()
-    compressed_image = build_compressed_image(settings.compression.fingerprint)
     return dg.Definitions(
-        assets=[uploaded_csv, compressed_image, compression_report_and_enriched_csv],
+        assets=[uploaded_csv, build_compressed_image(ALGORITHM), compression_report_and_enriched_csv],
         asset_checks=[has_the_rows_of_the_upload, every_image_compressed, nothing_waits_in_landing_folder],
         jobs=[process_csv, purge],
         schedules=build_schedules(settings),

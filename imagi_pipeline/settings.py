@@ -20,7 +20,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.http.limits import FetchLimits, own_user_agent
-from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.compression_settings import (
+    HIGHEST_QUALITY,
+    LONGEST_SIDE,
+    CompressionSettings,
+    OutputFormat,
+    Png,
+    Preset,
+)
 from imagi_pipeline.core.limits import EngineLimits
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -73,27 +80,33 @@ class Settings(BaseSettings):
         None, description="Where people reach the Dagster UI (`run_url`); unset: as IMAGI_DAGSTER_URL."
     )
 
-    preset: Literal["fast", "balanced", "small", "lossless"] = Field(
+    preset: Preset = Field(
         "balanced",
         description="Effort of the encoder: fast (least CPU), balanced (fitted Huffman tables), "
         "small (progressive, at a lower quality), "
         "lossless (no pixel is changed that need not be).",
     )
     quality: int | None = Field(
-        None, ge=1, le=100, description="Encoder quality; unset: 80, 70 with preset small, 95 with lossless."
+        None,
+        ge=1,
+        le=HIGHEST_QUALITY,
+        description="Encoder quality; unset: 80, 70 with preset small, 95 with lossless.",
     )
-    output_format: Literal["same", "auto", "jpeg", "webp", "avif"] = Field(
+    output_format: OutputFormat = Field(
         "same",
         description="Format of the compressed images; same: as the source, if browsers show it; "
         "auto: also JPEG for a photograph that is a PNG, which changes the ending of its URL.",
     )
-    png: Literal["auto", "lossless"] = Field(
+    png: Png = Field(
         "auto",
         description="auto: PNGs get a palette of 256 colours where nobody sees the difference, "
         "by the quality; lossless: no pixel of them changes.",
     )
     longest_side: int | None = Field(
-        None, ge=1, description="Scale larger images down to this many pixels on the longest side."
+        None,
+        ge=1,
+        le=LONGEST_SIDE,
+        description="Scale larger images down to this many pixels on the longest side.",
     )
     max_pixels: int = Field(
         50_000_000, ge=1, description="Refuse images with more pixels than this, before decoding."
@@ -226,7 +239,8 @@ class Settings(BaseSettings):
         "than IMAGI_REUSE_FOR.",
     )
     recompress_cron: str = Field(
-        "0 4 * * *", description="When `recompress_images_schedule` looks for images of other settings."
+        "0 4 * * *",
+        description="When `recompress_images_schedule` looks for images of an older compression.",
     )
     retention_days: float | None = Field(
         None,

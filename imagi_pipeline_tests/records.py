@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from imagi_pipeline.core.storage.keys import image_key
+from collections.abc import Iterable
+
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.storage import keys
 from imagi_pipeline.core.storage.records import ImageRecord
+
+
+def image_key(url: str, settings: CompressionSettings | None = None) -> str:
+    """The key of an image, with the default settings of an installation."""
+    return keys.image_key(url, (settings or CompressionSettings()).identity)
+
+
+def image_keys(urls: Iterable[str], settings: CompressionSettings | None = None) -> dict[str, str]:
+    """The keys of images by URL, as the engine takes them."""
+    return {url: image_key(url, settings) for url in urls}
 
 
 def image_record(url: str, *, source_bytes: int = 10, size: int = 3) -> ImageRecord:

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "core.authority": FOUNDATIONS,
     "core.http": {*FOUNDATIONS, "core.authority"},
     "core.csv": {*FOUNDATIONS, "core.authority", "core.images"},  # a signature tells that an upload is no CSV
-    "core.storage": {*FOUNDATIONS, "core.request_status"},
+    "core.storage": {*FOUNDATIONS, "core.images", "core.request_status"},
     "core.limits": {*FOUNDATIONS, "core.http"},
     "core.engine": {*FOUNDATIONS, *ROOMS, "core.limits"},
     "core.reports": {*FOUNDATIONS, *ROOMS, "core.engine"},
@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "contract": {"core.request_status"},
     "gateway": CORE | {"core.request_status", "settings", "contract"},
     "orchestration": CORE | {"core.request_status", "settings", "contract"},
-    "definitions": {"orchestration"},
+    "definitions": {"core.images", "orchestration"},
     "service": {
         *("settings", "contract", "gateway", "definitions", "orchestration"),
         *FOUNDATIONS,

@@ -34,6 +34,7 @@ from imagi_pipeline.cli.terminal import (
     progress_bar,
     upload_bar,
 )
+from imagi_pipeline.core.images.options import OPTION_NAMES, CompressionOptions
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, INTERRUPTED, RequestStatus
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.settings import Settings
@@ -72,6 +73,17 @@ PublicUrlsOption = Annotated[
         "--public-urls", help="In the copy of the CSV, the public URLs and not paths of the images beside it."
     ),
 ]
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help="fast, balanced, small or lossless.", metavar="NAME")
+]
+QualityOption = Annotated[str | None, typer.Option("--quality", help="Encoder quality.", metavar="1-100")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", help="same, auto, jpeg, webp or avif.", metavar="NAME")
+]
+LongestSideOption = Annotated[
+    str | None, typer.Option("--longest-side", help="Scale larger images down to it.", metavar="PIXELS")
+]
+PngOption = Annotated[str | None, typer.Option("--png", help="auto or lossless.", metavar="NAME")]
 GatewayPort = Annotated[
     int, typer.Option(min=1, max=65535, help="Port of the gateway: uploads, status, images, page.")
 ]
@@ -90,12 +102,24 @@ def process(
     url_column: ColumnOption = None,
     base_url: BaseOption = None,
     in_place: InPlaceOption = False,
+    preset: PresetOption = None,
+    quality: QualityOption = None,
+    output_format: FormatOption = None,
+    longest_side: LongestSideOption = None,
+    png: PngOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Process a CSV here and now: the whole Dagster job in this process, no daemon needed."""
     with plain_errors(as_json):
-        manifest = RequestManifest(file.name, tuple(url_column or ()), base_url, in_place=in_place)
+        given = _given_options(preset, quality, output_format, longest_side, png)
+        manifest = RequestManifest(
+            file.name,
+            tuple(url_column or ()),
+            base_url,
+            in_place=in_place,
+            options=CompressionOptions.parse(given),
+        )
         if output:  # before the work: it may be impossible
             output.mkdir(parents=True, exist_ok=True)
         document = local.process_file(file, manifest, verbose=verbose)
@@ -359,6 +383,10 @@ def demo(as_json: JsonOption = False) -> None:
     with plain_errors(as_json), sample() as file:
         document = local.process_file(file, RequestManifest(file.name), verbose=False)
         print_processed(document, as_json)
+
+
+def _given_options(*values: str | None) -> dict[str, str | None]:
+    return dict(zip(OPTION_NAMES, values, strict=True))
 
 
 def _recent(url: str | None) -> list[RequestStatus]:

@@ -33,6 +33,7 @@ def process_file(file: Path, manifest: RequestManifest, *, verbose: bool) -> dic
     data = file.read_bytes()
     # Before Dagster is loaded, which takes long.
     read_request(data, url_columns=manifest.url_columns, base_url=manifest.base_url)
+    manifest = manifest.settled(Settings().compression)
     own.write_upload(request_id, manifest, data)
     found = _run(request_id, manifest, verbose)
     document = asdict(found)

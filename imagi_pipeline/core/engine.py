@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,7 +32,6 @@ from imagi_pipeline.core.images.codec_pool import CodecPool, Thumbnails
 from imagi_pipeline.core.images.compressed_image import CompressedImage
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.limits import EngineLimits
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.records import ImageRecord
 from imagi_pipeline.core.storage.store import Store
 
@@ -118,7 +117,7 @@ class Lease:
 
 
 def compress_images(
-    urls: Collection[str],
+    keys: Mapping[str, str],
     store: Store,
     compression: CompressionSettings,
     limits: EngineLimits,
@@ -126,7 +125,7 @@ def compress_images(
     thumbnails: int = 0,
     settled: Collection[str] = frozenset(),
 ) -> Iterator[ImageResult]:
-    """Fetch, compress and store the images behind distinct URLs; one result for each, in no certain order.
+    """Fetch, compress and store images; one result for each, in no certain order. `keys` are theirs by URL.
 
     An image whose record is fresh (`limits.reuse_for`) is reused, an older one is asked for by conditional
     GET; one of `settled` is reused however old it is. The first `thumbnails` URLs get thumbnails, if they
@@ -134,12 +133,12 @@ def compress_images(
     ends the work, when the storage fails; a failure of an image is a result. Closing the iterator stops the
     work.
     """
-    if not urls:
+    if not keys:
         return
-    work = _Work(urls, store, compression, limits, thumbnails, settled)
+    work = _Work(keys, store, compression, limits, thumbnails, settled)
     try:
         work.start()
-        for _ in urls:
+        for _ in keys:
             outcome = work.results.get()
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -151,7 +150,7 @@ def compress_images(
 class _Work:
     def __init__(
         self,
-        urls: Collection[str],
+        keys: Mapping[str, str],
         store: Store,
         compression: CompressionSettings,
         limits: EngineLimits,
@@ -159,6 +158,7 @@ class _Work:
         settled: Collection[str],
     ) -> None:
         self.results: queue.SimpleQueue[ImageResult | BaseException] = queue.SimpleQueue()
+        self._keys = keys
         self._store = store
         self._limits = limits
         self._settled = settled
@@ -167,17 +167,17 @@ class _Work:
         pixels = Budget(limits.pixels_in_flight)
         self._codec = CodecPool(
             compression,
-            min(limits.codec_processes, len(urls)),
+            min(limits.codec_processes, len(keys)),
             limits.codec_timeout,
             pixels.claim,
             pixels.release,
         )
         self._fetcher = Fetcher(limits.fetching)
-        self._schedule = HostSchedule(urls, limits.connections_per_host, limits.host_down_after)
-        self._with_thumbnails = {url for url, _ in zip(urls, range(thumbnails), strict=False)}
+        self._schedule = HostSchedule(keys, limits.connections_per_host, limits.host_down_after)
+        self._with_thumbnails = {url for url, _ in zip(keys, range(thumbnails), strict=False)}
         self._threads = [
             threading.Thread(target=self._run, name=f"image-{number}", daemon=True)
-            for number in range(min(limits.download_threads, len(urls)))
+            for number in range(min(limits.download_threads, len(keys)))
         ]
 
     def start(self) -> None:
@@ -223,7 +223,7 @@ class _Work:
                 return self._failed(download.url, InternalError(ErrorCode.INTERNAL_ERROR, detail))
 
     def _attempt(self, download: Download, place: contextlib.ExitStack, memory: Lease) -> ImageResult:
-        url, key = download.url, image_key(download.url)
+        url, key = download.url, self._keys[download.url]
         record = self._store.read_record(key)
         if record and url in self._settled:
             return ImageResult(url, key, "reused", record)
@@ -298,7 +298,7 @@ class _Work:
         return None
 
     def _failed(self, url: str, error: ImageError) -> ImageResult:
-        key = image_key(url)
+        key = self._keys[url]
         return ImageResult(url, key, "failed", self._store.read_record(key), error)
 
 

@@ -18,6 +18,8 @@
     │   │     decoder_crashed  decoder_timeout
     │   └── InternalError       a fault of this program, which cost only this image
     │         internal_error
+    ├── OptionError             an option of a request cannot be; whoever hands it in must act
+    │     invalid_option
     └── StorageError            the storage refused a read or a write: nothing can go on
           storage_failure
 
@@ -55,6 +57,8 @@ class ErrorCode(Enum):
         False,
         "Name the column that holds the image URLs, or give a base URL if they are relative.",
     )
+
+    INVALID_OPTION = ("invalid_option", False, "Correct it, or leave it out.")
 
     RELATIVE_URL = ("relative_url", False, "Write the whole URL, or give a base URL.")
     UNSUPPORTED_SCHEME = ("unsupported_scheme", False, "Use an http or https URL.")
@@ -182,6 +186,14 @@ class CodecError(ImageError):
 
 class InternalError(ImageError):
     """Something that this program did not foresee."""
+
+
+class OptionError(ImagiError):
+    """A request cannot have this option, or not with this value; `option` is its name."""
+
+    def __init__(self, option: str, detail: str) -> None:
+        super().__init__(ErrorCode.INVALID_OPTION, detail)
+        self.option = printable(option)
 
 
 class StorageError(ImagiError):

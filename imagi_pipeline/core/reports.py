@@ -33,6 +33,7 @@ RECORD_COLUMNS = [
     "height",
     "kept_source",
     "encoder",
+    "settings",
 ]
 """What the report takes over from the record of an image; the names are those of its fields."""
 
@@ -141,6 +142,11 @@ def has_failures(data: bytes, *, transient: bool = False) -> bool:
     return any(
         row["status"] == "failed" and (not transient or row["transient"] == "True") for row in Table(data)
     )
+
+
+def keys(data: bytes) -> list[str]:
+    """Return the keys of all images, from a report as CSV."""
+    return [row["key"] for row in Table(data)]
 
 
 def keys_with_copy(data: bytes) -> list[str]:

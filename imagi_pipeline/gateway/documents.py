@@ -179,6 +179,10 @@ class Image(BaseModel):
     kept_source: bool | None = Field(
         description="Whether the source was small enough as it was.", examples=[False]
     )
+    settings: str | None = Field(
+        description="Version of the compression, preset, quality, format and longest side it was made with.",
+        examples=["v4-balanced-q80-same"],
+    )
     encoder: str | None = Field(
         description="What made the bytes: coefficients (a JPEG that never became pixels), jpegli, oxipng, "
         "palette (a PNG of at most 256 colours), pillow, or kept (the bytes of the source). Null for images "

@@ -6,17 +6,19 @@ input or output that Dagster would have to hand over.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from imagi_pipeline.contract import JOB_NAME, ONLY_FAILED_TAG
+from imagi_pipeline.contract import JOB_NAME, ONLY_FAILED_TAG, is_asked_for
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.enriching import enriched_pieces
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.image_lookup import image_urls
+from imagi_pipeline.core.image_lookup import Image, images_of_keys
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.store import Store, remove_if_empty
 from imagi_pipeline.orchestration import event_metadata as metadata
 from imagi_pipeline.orchestration.checks import (
@@ -50,10 +52,11 @@ from imagi_pipeline.orchestration.progress import (
 )
 from imagi_pipeline.orchestration.request_files import (
     find_in_upload,
+    read_images,
     read_manifest,
     read_report,
     read_upload,
-    read_urls,
+    settle_manifest,
 )
 from imagi_pipeline.orchestration.resources import ImagiResource
 
@@ -72,18 +75,18 @@ def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.
     """The uploaded CSV, parsed: one row per image reference, and one per cell entry that cannot be used."""
     with telling_failure(context):
         store, request_id = imagi.store(), context.partition_key
-        manifest = read_manifest(store, request_id)
+        manifest = settle_manifest(
+            store, request_id, imagi.settings().compression, anew=is_asked_for(context.run.tags)
+        )
         tag_request(context, request_id, manifest)
         found = find_in_upload(store, request_id, manifest, imagi.settings().csv_limits)
         store.write(store.references(request_id), reports.references_csv(found))
-        tag_found(context, found, imagi.settings().compression.fingerprint)
+        tag_found(context, found)
         return dg.MaterializeResult(metadata=metadata.of_upload(manifest, found))
 
 
 def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
-    """Return the asset of images. Another `code_version`, the fingerprint of the compression, makes all
-    stale.
-    """
+    """Return the asset of images. Another `code_version`, that of the algorithm, makes all stale."""
     return dg.multi_asset(
         name="compressed_image",
         specs=[
@@ -91,8 +94,8 @@ def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
                 COMPRESSED_IMAGE,
                 partitions_def=images_partitions_def,
                 deps=[dg.AssetDep(UPLOADED_CSV, partition_mapping=LINEAGE_ONLY)],
-                description="One compressed image for each distinct URL. A failed image is a partition "
-                "without a materialization.",
+                description="One compressed image for each distinct URL and the options it is made with. A "
+                "failed image is a partition without a materialization.",
                 group_name=GROUP,
                 owners=OWNERS,
                 kinds={"pillow"},
@@ -107,11 +110,12 @@ def build_compressed_image(code_version: str) -> dg.AssetsDefinition:
 def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) -> Iterator[Any]:
     """Compress the images of the run's partitions; the good ones are materialized, the others fail it."""
     store, keys = imagi.store(), list(context.partition_keys)
-    urls = image_urls(store, keys)
-    failures = [f"{key}: no request names this image." for key in keys if key not in urls]
-    tag_start(context, len(urls), imagi.settings().compression.fingerprint)
-    progress = ImageProgress(context, imagi.settings().public_url, list(urls.values()), report_all=True)
-    results = _compress(imagi, list(urls.values()), progress)
+    images = images_of_keys(store, keys)
+    known = [image.key for image in images]
+    failures = [f"{key}: no request names this image." for key in keys if key not in set(known)]
+    tag_start(context, len(images))
+    progress = ImageProgress(context, imagi.settings().public_url, known, report_all=True)
+    results = _compress(imagi, images, progress)
     failures += [f"{done.key}: {done.url}: {done.error.message}" for done in results if done.error]
     # A generator without an output: of a plain function Dagster would report all partitions once more.
     yield from ()
@@ -134,10 +138,10 @@ def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterat
     if COMPRESSION_REPORT not in context.selected_asset_keys:
         return
     with telling_failure(context):
-        urls = read_urls(imagi.store(), context.partition_key)
+        images = len(read_images(imagi.store(), context.partition_key))
         if not _is_whole(context):
-            tag_start(context, len(urls), imagi.settings().compression.fingerprint)
-        starts = range(0, len(urls), imagi.settings().chunk_size)
+            tag_start(context, images)
+        starts = range(0, images, imagi.settings().chunk_size)
         for start in starts if len(starts) > 1 else ():
             yield dg.DynamicOutput(start, mapping_key=str(start))
 
@@ -147,8 +151,8 @@ def compress_chunk(context: dg.OpExecutionContext, imagi: ImagiResource) -> None
     """Fetch, compress and store the images of one chunk, and keep its part of the report."""
     with telling_failure(context):
         store, start = imagi.store(), int(context.get_mapping_key() or 0)
-        urls = read_urls(store, context.partition_key)
-        chunk = _Chunk(context, imagi, start, urls[start : start + imagi.settings().chunk_size])
+        images = read_images(store, context.partition_key)
+        chunk = _Chunk(context, imagi, start, images[start : start + imagi.settings().chunk_size])
         store.write(_place(context, store, start), json.dumps(chunk.compress(is_one_of_many=True)).encode())
 
 
@@ -256,12 +260,12 @@ def _chunks(context: dg.OpExecutionContext, imagi: ImagiResource) -> list[dict[s
     It had no step, or one of another run, which this one is to go on with.
     """
     store, size = imagi.store(), imagi.settings().chunk_size
-    urls = read_urls(store, context.partition_key)
+    images = read_images(store, context.partition_key)
     chunks = []
-    for start in range(0, len(urls), size):
+    for start in range(0, len(images), size):
         kept = store.read(_place(context, store, start))
-        chunk = _Chunk(context, imagi, start, urls[start : start + size])
-        chunks.append(json.loads(kept) if kept else chunk.compress(is_one_of_many=len(urls) > size))
+        chunk = _Chunk(context, imagi, start, images[start : start + size])
+        chunks.append(json.loads(kept) if kept else chunk.compress(is_one_of_many=len(images) > size))
     return chunks
 
 
@@ -273,26 +277,28 @@ class _Chunk:
     """Some images of a request, the first of which is number `start` of it."""
 
     def __init__(
-        self, context: dg.OpExecutionContext, imagi: ImagiResource, start: int, urls: list[str]
+        self, context: dg.OpExecutionContext, imagi: ImagiResource, start: int, images: list[Image]
     ) -> None:
         self._context = context
         self._imagi = imagi
         self._start = start
-        self._urls = urls
+        self._images = images
 
     def compress(self, *, is_one_of_many: bool) -> dict[str, Any]:
         """Compress the images; their part of the report, as CSV, and pictures of the first, as JSON."""
-        add_image_partitions(self._context, self._urls)
+        keys = [image.key for image in self._images]
+        add_image_partitions(self._context, keys)
         public_url = self._imagi.settings().public_url
-        progress = ImageProgress(self._context, public_url, self._urls, is_one_of_many=is_one_of_many)
+        progress = ImageProgress(self._context, public_url, keys, is_one_of_many=is_one_of_many)
         rows, pairs = [], []
         wanted = CONTACT_SHEET_IMAGES if self._start == 0 else 0
         settled = _settled(self._context, self._imagi.store())
-        for result in _compress(self._imagi, self._urls, progress, thumbnails=wanted, settled=settled):
+        for result in _compress(self._imagi, self._images, progress, thumbnails=wanted, settled=settled):
             rows.append(reports.report_row(result))
             if result.thumbnails:
                 pairs.append(metadata.thumbnail_pair(result))
-        return {"report": reports.report_csv(rows, self._urls).decode(), "thumbnails": pairs}
+        urls = [image.url for image in self._images]
+        return {"report": reports.report_csv(rows, urls).decode(), "thumbnails": pairs}
 
 
 def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
@@ -307,29 +313,43 @@ def _settled(context: dg.OpExecutionContext, store: Store) -> frozenset[str]:
 
 def _compress(
     imagi: ImagiResource,
-    urls: list[str],
+    images: Sequence[Image],
     progress: ImageProgress,
     *,
     thumbnails: int = 0,
     settled: frozenset[str] = frozenset(),
 ) -> Iterator[ImageResult]:
-    """Compress images and report each as it is done."""
-    settings = imagi.settings()
+    """Compress images, each with its own settings, and report each as it is done."""
     try:
-        for result in compress_images(
-            urls,
-            imagi.store(),
-            settings.compression,
-            settings.engine_limits,
-            thumbnails=thumbnails,
-            settled=settled,
-        ):
-            progress.add(result)
-            yield result
+        for settings, keys in _groups(images, imagi.settings().compression):
+            for result in compress_images(
+                keys,
+                imagi.store(),
+                settings,
+                imagi.settings().engine_limits,
+                thumbnails=thumbnails,
+                settled=settled,
+            ):
+                progress.add(result)
+                yield result
     except StorageError as error:
         raise failure(error) from error
     finally:
         progress.finish()
+
+
+def _groups(
+    images: Sequence[Image], defaults: CompressionSettings
+) -> list[tuple[CompressionSettings, dict[str, str]]]:
+    """Group images by the settings that they are made with: the keys by URL, each URL once in a group.
+
+    The images of one request are one group, unless a version without options accepted it.
+    """
+    groups: dict[tuple[CompressionSettings, bool], dict[str, str]] = {}
+    for image in images:
+        settings = replace(image.settings or defaults, max_pixels=defaults.max_pixels)
+        groups.setdefault((settings, image.is_named_by_url), {})[image.url] = image.key
+    return [(settings, keys) for (settings, _), keys in groups.items()]
 
 
 def _remove_work(context: Context, store: Store, request_id: str) -> None:

@@ -43,6 +43,7 @@ def of_upload(manifest: RequestManifest, found: CsvFindings) -> Metadata:
         "references": found.reference_count,
         "images": found.image_count,
         "problems": found.problem_count,
+        "options": manifest.settings or "not told",
         **_warnings(found),
         **_table(
             "preview", ["row", "column", "position", "url"], map(asdict, found.references), PREVIEW_ROWS
@@ -112,10 +113,11 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
             "bytes_after": record.bytes,
             "dimensions": f"{record.source_width}x{record.source_height} -> {record.width}x{record.height}",
             "format": f"{record.source_format} -> {record.format}{' (kept)' if record.kept_source else ''}",
+            "options": record.settings,
             "encoder": record.encoder or "not told",
             "preview": dg.MetadataValue.md(f"![{key}]({url})"),
         },
-        tags={CODE_VERSION_TAG: record.settings, DATA_VERSION_TAG: record.data_version},
+        tags={CODE_VERSION_TAG: record.algorithm, DATA_VERSION_TAG: record.data_version},
     )
 
 

@@ -27,8 +27,8 @@ from imagi_pipeline.contract import (
 from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.images.compression_settings import ALGORITHM
 from imagi_pipeline.core.reports import ReportSummary
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration import event_metadata as metadata
 from imagi_pipeline.orchestration.internals.event_batches import (
@@ -71,6 +71,8 @@ def request_tags(request_id: str, manifest: RequestManifest) -> dict[str, str]:
         tags[CREATED_TAG] = str(manifest.created)
     if manifest.owner:
         tags[OWNER_TAG] = manifest.owner
+    if manifest.settings:
+        tags[SETTINGS_TAG] = f"{ALGORITHM}-{manifest.settings}"
     return tags
 
 
@@ -83,22 +85,19 @@ def _created(context: Context, request_id: str) -> float:
     return float(runs[0].dagster_run.tags.get(CREATED_TAG) or runs[0].create_timestamp.timestamp())
 
 
-def tag_found(context: Context, found: CsvFindings, settings: str) -> None:
+def tag_found(context: Context, found: CsvFindings) -> None:
     """Write what is in the CSV into the run's tags, and start the count of its images."""
     counts: dict[str, str | int] = {ROWS_TAG: found.data_row_count, PROBLEMS_TAG: found.problem_count}
-    _tag(context, counts | _start(found.image_count, settings))
+    _tag(context, counts | _start(found.image_count))
 
 
-def tag_start(context: Context, images: int, settings: str) -> None:
-    """Start counting at nothing: a re-tried run comes with the tags of the run before it.
-
-    `settings` is the fingerprint of those that images are made with.
-    """
-    _tag(context, _start(images, settings))
+def tag_start(context: Context, images: int) -> None:
+    """Start counting at nothing: a re-tried run comes with the tags of the run before it."""
+    _tag(context, _start(images))
 
 
-def _start(images: int, settings: str) -> dict[str, str | int]:
-    return {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0, SETTINGS_TAG: settings}
+def _start(images: int) -> dict[str, str | int]:
+    return {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0}
 
 
 def tag_end(context: Context, summary: ReportSummary) -> None:
@@ -115,9 +114,8 @@ def tag_end(context: Context, summary: ReportSummary) -> None:
     )
 
 
-def add_image_partitions(context: Context, urls: Sequence[str]) -> None:
+def add_image_partitions(context: Context, keys: Sequence[str]) -> None:
     """Make partitions of images before the work, so that one that fails is seen as missing."""
-    keys = [image_key(url) for url in urls]
     context.instance.add_dynamic_partitions(str(images_partitions_def.name), keys)
 
 
@@ -165,14 +163,14 @@ class ImageProgress:
         self,
         context: Context,
         public_url: str,
-        urls: Sequence[str],
+        keys: Sequence[str],
         *,
         report_all: bool = False,
         is_one_of_many: bool = False,
     ) -> None:
         self._context = context
         self._public_url = public_url
-        self._urls = urls
+        self._keys = keys
         self._report_all = report_all
         self._is_one_of_many = is_one_of_many
         self._events: list[dg.AssetMaterialization] = []
@@ -190,13 +188,13 @@ class ImageProgress:
         if len(self._events) >= MOST_EVENTS_IN_A_BATCH or now - self._flushed_at >= SECONDS_BETWEEN_FLUSHES:
             self._flush()
             moved = self._done - self._counted
-            if moved >= SHARE_SEEN * len(self._urls) or now - self._counted_at >= SECONDS_BETWEEN_COUNTS:
+            if moved >= SHARE_SEEN * len(self._keys) or now - self._counted_at >= SECONDS_BETWEEN_COUNTS:
                 self._count()
 
     def finish(self) -> None:
         """Write what has not been written yet; the last count of a whole request is `tag_end`'s."""
         self._flush()
-        if self._is_one_of_many or self._report_all or self._done < len(self._urls):
+        if self._is_one_of_many or self._report_all or self._done < len(self._keys):
             self._count()
 
     def _is_known(self, result: ImageResult) -> bool:
@@ -206,8 +204,7 @@ class ImageProgress:
 
     @cached_property
     def _known_versions(self) -> dict[str, str]:
-        keys = [image_key(url) for url in self._urls]
-        return reported_data_versions(self._context.instance, COMPRESSED_IMAGE, keys)
+        return reported_data_versions(self._context.instance, COMPRESSED_IMAGE, self._keys)
 
     def _flush(self) -> None:
         report_materializations(self._context, self._events)

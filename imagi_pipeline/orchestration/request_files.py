@@ -9,7 +9,9 @@ from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.csv.reader import CsvReader
 from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
-from imagi_pipeline.core.errors import ImagiError
+from imagi_pipeline.core.errors import ImagiError, StorageError
+from imagi_pipeline.core.image_lookup import Image, images_of_request
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.progress import failure
@@ -57,12 +59,32 @@ def read_upload(store: Store, request_id: str, manifest: RequestManifest, limits
         raise failure(error) from error
 
 
-def read_urls(store: Store, request_id: str) -> list[str]:
-    """Return the distinct URLs of the images of a request, in their order in the CSV."""
+def settle_manifest(
+    store: Store, request_id: str, defaults: CompressionSettings, *, anew: bool
+) -> RequestManifest:
+    """Return what came with the CSV of a request, with what its images are made with, which is kept there.
+
+    `anew` is a run that somebody asked for once more after a report was made: it gets today's defaults for
+    all that the sender did not choose.
+    """
+    manifest = read_manifest(store, request_id)
+    is_done = store.report(request_id).exists()
+    if anew if is_done else manifest.settings is None:
+        manifest = manifest.settled(defaults)
+        try:
+            store.write_manifest(request_id, manifest)
+        except StorageError as error:
+            raise failure(error) from error
+    return manifest
+
+
+def read_images(store: Store, request_id: str) -> list[Image]:
+    """Return the images of a request, in their order in the CSV."""
     data = store.read(store.references(request_id))
     if data is None:
         raise dg.Failure("There is no uploaded_csv of this request yet. Materialize it first.")
-    return reports.distinct_urls(reports.Table(data))
+    urls = reports.distinct_urls(reports.Table(data))
+    return images_of_request(store, read_manifest(store, request_id), urls)
 
 
 def read_report(store: Store, request_id: str) -> reports.Table:

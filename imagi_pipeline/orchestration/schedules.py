@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from imagi_pipeline.contract import ONLY_FAILED_TAG, PURGE_JOB, SETTINGS_TAG
+from imagi_pipeline.contract import ONLY_FAILED_TAG, PURGE_JOB
+from imagi_pipeline.core.images.compression_settings import ALGORITHM
 from imagi_pipeline.core.request_status import CANCELLED
 from imagi_pipeline.core.upkeep.reruns import Plan, plan_recompression, plan_refresh, plan_retries
 from imagi_pipeline.orchestration.internals.backfills import (
@@ -115,18 +116,18 @@ def refresh_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiR
 
 
 def recompress_images_schedule(context: dg.ScheduleEvaluationContext, imagi: ImagiResource) -> dg.SkipReason:
-    """Launch a backfill of the requests that refer to images made with other settings than today's."""
-    fingerprint = imagi.settings().compression.fingerprint
+    """Launch a backfill of the requests that refer to images that another version of the compression made."""
 
     def plan() -> Plan:
         attempted: dict[str, float] = {}
-        for run in past_runs(context.instance, tags={SETTINGS_TAG: fingerprint}):
-            if run.status != CANCELLED and not run.only_failed:
+        for run in past_runs(context.instance):
+            of_today = run.settings.startswith(f"{ALGORITHM}-")
+            if of_today and run.status != CANCELLED and not run.only_failed:
                 attempted.setdefault(run.request_id, run.created)
         in_flight = requests_in_flight(context.instance)
-        return plan_recompression(imagi.store(), _existing(context), in_flight, attempted, fingerprint)
+        return plan_recompression(imagi.store(), _existing(context), in_flight, attempted, ALGORITHM)
 
-    return _backfill(context, "recompress_images_schedule", "Compress with today's settings", plan)
+    return _backfill(context, "recompress_images_schedule", "Compress with today's version", plan)
 
 
 def purge_schedule(

@@ -65,8 +65,9 @@ def landing_folder_sensor(
             if _has_run(context.instance, request.request_id):
                 remove_landed(store, request)
             else:
-                store.write_upload(request.request_id, request.manifest, request.file.read_bytes())
-                new.append(request)
+                accepted = request.accepted(imagi.settings().compression)
+                store.write_upload(request.request_id, accepted.manifest, request.file.read_bytes())
+                new.append(accepted)
     if not new:  # not logged as well: each tick would leave a file, for as long as a problem lies there
         return dg.SkipReason("\n".join(problems) or f"No new CSV in {store.landing}.")
     for problem in problems:

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import alive, descendants
+from imagi_pipeline_tests.records import image_key
 
 IMAGI = [sys.executable, "-m", "imagi_pipeline"]
 
@@ -96,6 +96,31 @@ def test_process_tells_a_person_what_was_saved_and_where(products: Path) -> None
     for words in ("3 of 3", "% saved", "gone.jpg: 127.0.0.1 answered 404", "enriched CSV", "Next:"):
         assert words in done.stdout
     assert "DEBUG" not in done.stderr
+
+
+def test_another_size_leaves_the_image_that_was_delivered_as_it_is(
+    tmp_path: Path, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ok.csv"
+    path.write_text("Image\n" + image_host.add("shoe.jpg")[0] + "\n")
+    first = document(imagi("process", path, "--json"))
+    monkeypatch.setenv("IMAGI_LONGEST_SIDE", "100")
+    document(imagi("process", path, "--json"))
+    document(imagi("process", path, "--longest-side", "50", "--preset", "small", "--json"))
+
+    store = Store(str(tmp_path / "storage"))
+    records = [json.loads(file.read_text()) for file in Path(str(store.compressed)).rglob("shoe-*.json")]
+    assert {record["width"] for record in records} == {320, 100, 50}
+    delivered = Path(first["result"]).read_text().split("/")[-1].split(",")[0]
+    (file,) = Path(str(store.compressed)).rglob(delivered)
+    assert store.read_record(file.stem).width == 320  # type: ignore[union-attr]
+
+
+def test_an_option_that_cannot_be_is_refused_before_anything_is_kept(products: Path, tmp_path: Path) -> None:
+    done = imagi("process", products, "--quality", "0", "--json")
+    assert (done.returncode, document(done)["error_code"]) == (1, "invalid_option")
+    assert "quality is a whole number from 1 to 100, not '0'" in document(done)["error"]
+    assert not (tmp_path / "storage" / "uploads").exists()
 
 
 @pytest.fixture

@@ -36,7 +36,6 @@ from PIL import features
 
 from imagi_pipeline.cli.doctor import check_versions, examine, remove_leftovers
 from imagi_pipeline.core.images import jpeg_coefficients
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.landing import publish
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
@@ -44,7 +43,7 @@ from imagi_pipeline.core.upkeep.checks import Finding, Level, check_clock, check
 from imagi_pipeline.definitions import defs
 from imagi_pipeline.orchestration.instance import open_instance
 from imagi_pipeline.settings import Settings
-from imagi_pipeline_tests.records import image_record
+from imagi_pipeline_tests.records import image_key, image_record
 
 DAY = 24 * 3600.0
 LONG_AGO = time.time() - 10 * DAY

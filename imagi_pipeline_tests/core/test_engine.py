@@ -20,6 +20,7 @@ from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.limits import engine_limits, fetch_limits
 from imagi_pipeline_tests.processes import codec_processes
 from imagi_pipeline_tests.raw_server import RawServer, answer
+from imagi_pipeline_tests.records import image_keys
 
 
 def run(
@@ -29,7 +30,9 @@ def run(
     limits: EngineLimits | None = None,
 ) -> dict[str, ImageResult]:
     results = list(
-        compress_images(urls, store, compression or CompressionSettings(), limits or engine_limits())
+        compress_images(
+            image_keys(urls), store, compression or CompressionSettings(), limits or engine_limits()
+        )
     )
     assert sorted(result.url for result in results) == sorted(urls)
     return {result.url: result for result in results}
@@ -80,7 +83,7 @@ def test_a_settled_image_is_reused_however_old(image_host: ImageHost, store: Sto
     urls = image_host.add("a.jpg", "b.jpg")
     run(urls, store)
     results = compress_images(
-        urls, store, CompressionSettings(), engine_limits(reuse_for=0), settled=urls[:1]
+        image_keys(urls), store, CompressionSettings(), engine_limits(reuse_for=0), settled=urls[:1]
     )
     assert {result.status for result in results} == {"reused"}
     assert (image_host.asked["/a.jpg"], image_host.asked["/b.jpg"]) == (1, 2)
@@ -170,7 +173,9 @@ def test_bytes_in_flight_are_bounded_and_every_image_still_comes_through(
 
 def test_thumbnails_are_made_of_the_first_images_only(image_host: ImageHost, store: Store) -> None:
     urls = image_host.add("a.jpg", "b.jpg", "c.jpg")
-    results = list(compress_images(urls, store, CompressionSettings(), engine_limits(), thumbnails=2))
+    results = list(
+        compress_images(image_keys(urls), store, CompressionSettings(), engine_limits(), thumbnails=2)
+    )
     assert {result.url for result in results if result.thumbnails} == set(urls[:2])
 
 
@@ -204,7 +209,9 @@ def test_a_storage_that_fails_ends_the_work(image_host: ImageHost, tmp_path: Pat
 def test_closing_the_iterator_stops_the_work(image_host: ImageHost, store: Store) -> None:
     image_host.delay = 0.02
     urls = image_host.add(*(f"{number}.jpg" for number in range(200)))
-    results = compress_images(urls, store, CompressionSettings(), engine_limits(connections_per_host=2))
+    results = compress_images(
+        image_keys(urls), store, CompressionSettings(), engine_limits(connections_per_host=2)
+    )
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert sum(image_host.asked.values()) < 100
@@ -213,7 +220,7 @@ def test_closing_the_iterator_stops_the_work(image_host: ImageHost, store: Store
 
 
 def test_no_images_are_no_work(store: Store) -> None:
-    assert list(compress_images([], store, CompressionSettings(), engine_limits())) == []
+    assert list(compress_images(image_keys([]), store, CompressionSettings(), engine_limits())) == []
 
 
 def test_a_claim_larger_than_the_budget_waits_until_it_is_alone() -> None:

@@ -21,6 +21,7 @@ from imagi_pipeline.core.images.shared_buffer import SharedBuffer
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.limits import engine_limits
+from imagi_pipeline_tests.records import image_keys
 
 IMAGES = 6
 
@@ -67,7 +68,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 def run(urls: Sequence[str], store: Store, processes: int = 1) -> tuple[int, int]:
     """Compress all; the bytes of the sources, and those of the compressed images."""
     limits = engine_limits(codec_processes=processes)
-    results = list(compress_images(urls, store, CompressionSettings(), limits))
+    results = list(compress_images(image_keys(urls), store, CompressionSettings(), limits))
     records = [result.record for result in results if result.record]
     assert len(records) == len(urls)
     return sum(record.source_bytes for record in records), sum(record.bytes for record in records)

@@ -8,8 +8,7 @@ from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.csv.table import CsvFindings, ImageReference
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ErrorCode, FetchError
-from imagi_pipeline.core.storage.keys import image_key
-from imagi_pipeline_tests.records import image_record
+from imagi_pipeline_tests.records import image_key, image_record
 
 A, B, C = (f"https://shop.example/{name}.jpg" for name in "abc")
 
@@ -55,7 +54,7 @@ def test_a_report_has_whole_numbers_in_the_order_of_the_request() -> None:
     lines = text.splitlines()
     assert [line.partition(",")[0] for line in lines[1:]] == [A, B, C]
     assert ",1000,4,3,JPEG,400,4,3,False," in lines[1]
-    assert lines[3].startswith(f"{C},{image_key(C)},failed,,,,,,,,,,,,http_404,False,")
+    assert lines[3].startswith(f"{C},{image_key(C)},failed,,,,,,,,,,,,,http_404,False,")
 
 
 def test_parts_join_to_one_report_that_adds_up() -> None:

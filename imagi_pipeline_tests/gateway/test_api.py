@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.records import image_key
 from imagi_pipeline_tests.running_service import Service, wait_for
 
 API = "/imagi-process"

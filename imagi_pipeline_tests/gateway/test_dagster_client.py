@@ -29,7 +29,6 @@ from dagster_shared.error import SerializableErrorInfo
 import imagi_pipeline_tests
 from imagi_pipeline.contract import CREATED_TAG, OWNER_TAG, REQUEST_ID_TAG
 from imagi_pipeline.core.request_status import RequestStatus
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway import dagster_client
 from imagi_pipeline.gateway.dagster_client import (
@@ -46,6 +45,7 @@ from imagi_pipeline_tests.gateway.test_graphql_docs import blocks, example
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.processes import alive, descendants
+from imagi_pipeline_tests.records import image_key
 from imagi_pipeline_tests.running_service import free_port, wait_for
 
 WORKSPACE = Path(imagi_pipeline_tests.__file__).parents[1] / "workspace.yaml"

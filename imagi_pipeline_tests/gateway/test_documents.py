@@ -4,9 +4,8 @@ from dataclasses import replace
 
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.engine import ImageResult
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.gateway.documents import image_document
-from imagi_pipeline_tests.records import image_record
+from imagi_pipeline_tests.records import image_key, image_record
 
 URL = "https://shop.example/a.jpg"
 

@@ -38,7 +38,10 @@ class Installation:
         """Put a CSV where the sensor would; its request id."""
         request_id = str(uuid.uuid4())
         content = data.encode() if isinstance(data, str) else data
-        self.store.write_upload(request_id, manifest or RequestManifest("products.csv"), content)
+        manifest = manifest or RequestManifest("products.csv")
+        if manifest.settings is None:
+            manifest = manifest.settled(self.resource.settings().compression)
+        self.store.write_upload(request_id, manifest, content)
         return request_id
 
     def process(self, data: str | bytes, manifest: RequestManifest | None = None) -> RequestStatus:

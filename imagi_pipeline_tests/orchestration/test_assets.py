@@ -10,13 +10,13 @@ import pytest
 
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.engine import compress_images
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.instance import request_status
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.orchestration.conftest import Installation
+from imagi_pipeline_tests.records import image_key, image_keys
 
 IMAGES = dg.AssetKey("compressed_image")
 
@@ -89,7 +89,7 @@ def test_an_image_event_tells_source_sizes_and_versions(
     assert metadata["bytes_after"] == record.bytes
     assert metadata["dimensions"] == "320x240 -> 320x240"
     tags = event.asset_materialization.tags or {}
-    assert tags["dagster/code_version"] == record.settings
+    assert tags["dagster/code_version"] == record.algorithm
     assert tags["dagster/data_version"] == record.data_version
 
 
@@ -109,7 +109,11 @@ def test_an_image_that_was_stored_by_a_run_that_died_is_reported_by_the_next(
     installation: Installation, image_host: ImageHost
 ) -> None:
     urls = image_host.add("a.jpg")
-    list(compress_images(urls, installation.store, Settings().compression, Settings().engine_limits))
+    list(
+        compress_images(
+            image_keys(urls), installation.store, Settings().compression, Settings().engine_limits
+        )
+    )
     installation.process(csv_of(urls))
     assert image_host.asked["/a.jpg"] == 1
     assert installation.instance.get_materialized_partitions(IMAGES) == {image_key(urls[0])}

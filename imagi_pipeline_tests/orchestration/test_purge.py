@@ -29,7 +29,7 @@ from dagster._core.remote_origin import (
 from dagster._core.storage.event_log import SqlEventLogStorage
 
 from imagi_pipeline.contract import CREATED_TAG
-from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.landing import publish
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
@@ -46,7 +46,7 @@ from imagi_pipeline.orchestration.purge import (
 )
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
-from imagi_pipeline_tests.records import image_record
+from imagi_pipeline_tests.records import image_key, image_record
 from imagi_pipeline_tests.storages import ON_EVERY_STORAGE
 
 DAY = 24 * 3600.0
@@ -568,14 +568,15 @@ def test_a_purge_works_on_a_bucket(installation: Installation, monkeypatch: pyte
     monkeypatch.setenv("IMAGI_STORAGE", f"memory://imagi-purge-{uuid.uuid4().hex}")
     store = installation.resource.store()
     living, expired = str(uuid.uuid4()), str(uuid.uuid4())
+    manifest = RequestManifest("a.csv").settled(CompressionSettings())
     for url in ("http://a/old.jpg", "http://a/shared.jpg"):
         store.write_image(image_key(url), image_record(url), b"abc")
-    store.write_upload(expired, RequestManifest("a.csv"), csv_of(["http://a/old.jpg"]).encode())
+    store.write_upload(expired, manifest, csv_of(["http://a/old.jpg"]).encode())
     store.write(store.report(expired), b"url\n")
     time.sleep(0.1)
     between = time.time()
     time.sleep(0.1)
-    store.write_upload(living, RequestManifest("a.csv"), csv_of(["http://a/shared.jpg"]).encode())
+    store.write_upload(living, manifest, csv_of(["http://a/shared.jpg"]).encode())
     store.write(store.result(living, "a.csv"), b"Images\n")
 
     now = between + RETENTION * DAY

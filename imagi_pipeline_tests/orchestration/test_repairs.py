@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from imagi_pipeline.contract import ONLY_FAILED_TAG, REQUEST_ID_TAG
-from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.definitions import defs
 from imagi_pipeline.orchestration.repairs import Cursor
@@ -14,6 +14,7 @@ from imagi_pipeline.orchestration.sensors import repaired_images_sensor
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_code_location, end, launch
+from imagi_pipeline_tests.records import image_key
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,7 @@ def test_the_requests_of_a_repaired_image_are_run_again_once(
         "imagi/file": "products.csv",
         "imagi/owner": "shop",
         "imagi/created": "5.0",
+        "imagi/settings": CompressionSettings().fingerprint,
         ONLY_FAILED_TAG: "true",
         "dagster/priority": "-10",
         "imagi/size": "large",

@@ -5,17 +5,19 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
 from imagi_pipeline.contract import REQUEST_ID_TAG
-from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.images.compression_settings import ALGORITHM
 from imagi_pipeline.definitions import defs
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_code_location
+from imagi_pipeline_tests.records import image_key
 
 HOUR, DAY = 3600, 24 * 3600
 
@@ -124,13 +126,18 @@ def test_a_request_with_a_run_in_flight_is_not_refreshed(
     assert launched(located) == []
 
 
-def test_images_of_other_settings_are_made_anew_once(
-    located: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+def test_images_of_an_older_algorithm_are_made_anew_once(
+    located: Installation, image_host: ImageHost
 ) -> None:
     (url, gone) = image_host.add("a.jpg", "gone.jpg")
     done = located.process(csv_of(url, gone))
     assert "1 with nothing to do" in tick(located, "recompress_images_schedule", 1)
-    monkeypatch.setenv("IMAGI_QUALITY", "50")
+    for name in (url, gone):
+        record = located.store.read_record(image_key(name))
+        assert record
+        older = replace(record, settings="v2-balanced-q80-same")
+        located.store.write_record(image_key(name), older)
+    located.instance.run_storage.wipe()  # of today's version there was no run then
     assert "Launched" in tick(located, "recompress_images_schedule", 2)
     assert launched(located)[0].partition_names == [done.request_id]
 
@@ -138,10 +145,18 @@ def test_images_of_other_settings_are_made_anew_once(
     del image_host.files["/gone.jpg"]
     located.instance.run_storage.wipe()
     located.run(done.request_id)
-    fingerprint = located.resource.settings().compression.fingerprint
-    records = {name: located.store.read_record(image_key(name)) for name in (url, gone)}
-    assert [record and record.settings == fingerprint for record in records.values()] == [True, False]
+    records = [located.store.read_record(image_key(name)) for name in (url, gone)]
+    assert [record and record.algorithm for record in records] == [ALGORITHM, "v2"]
     assert "1 with nothing to do" in tick(located, "recompress_images_schedule", 3)
+
+
+def test_another_default_makes_no_delivered_image_anew(
+    located: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    located.process(csv_of(*image_host.add("a.jpg")))
+    monkeypatch.setenv("IMAGI_QUALITY", "50")
+    located.instance.run_storage.wipe()
+    assert "1 with nothing to do" in tick(located, "recompress_images_schedule")
 
 
 def test_a_request_of_an_earlier_version_without_the_tag_is_looked_at_by_its_records(

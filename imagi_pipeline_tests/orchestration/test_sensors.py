@@ -4,12 +4,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from imagi_pipeline.contract import REQUEST_ID_TAG
+from imagi_pipeline.core.images.options import CompressionOptions
 from imagi_pipeline.core.storage.landing import publish
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration.sensors import MOST_LAUNCHED_AT_ONCE, landing_folder_sensor
@@ -155,14 +157,27 @@ def test_a_request_folder_of_the_gateway_keeps_its_id_and_options(
     folder = landing / request_id
     folder.mkdir()
     drop(folder, "shop.csv")
-    manifest = RequestManifest("shop.csv", ("Images",), "http://a/")
+    manifest = RequestManifest("shop.csv", ("Images",), "http://a/", options=CompressionOptions(quality=60))
     (folder / "request.json").write_bytes(manifest.to_json())
     (request,) = look(installation)
-    assert request.run_key == request_id
-    assert installation.store.read_manifest(request_id) == manifest
+    assert (request.run_key, request.tags["imagi/settings"]) == (request_id, "v4-balanced-q60-same")
+    settled = replace(manifest, settings="balanced-q60-same")
+    assert installation.store.read_manifest(request_id) == settled
     launch(installation, request)
     look(installation)
     assert list(landing.iterdir()) == []
+
+
+def test_an_option_that_cannot_be_holds_up_its_request_alone(
+    installation: Installation, landing: Path
+) -> None:
+    folder = landing / "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"
+    folder.mkdir()
+    drop(folder, "shop.csv")
+    (folder / "request.json").write_text('{"name": "shop.csv", "options": {"qualty": 60}}')
+    drop(landing, "other.csv")
+    (request,) = look(installation)
+    assert request.tags["imagi/file"] == "other.csv"
 
 
 def test_a_claim_that_was_cut_off_before_its_move_loses_nothing(

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from imagi_pipeline.core.request_status import RequestStatus
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.records import ImageRecord
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
+from imagi_pipeline_tests.records import image_key
 from imagi_pipeline_tests.running_service import Service, running_service, wait_for
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]

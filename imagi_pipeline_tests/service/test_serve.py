@@ -14,9 +14,9 @@ import pytest
 import requests
 
 from imagi_pipeline.core.request_status import RequestStatus
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import command, parent
+from imagi_pipeline_tests.records import image_key
 from imagi_pipeline_tests.running_service import Service, wait_for
 
 MATERIALIZE_IMAGES = """

@@ -13,17 +13,20 @@ HASH_LENGTH = 16
 _KEY = re.compile(rf"[a-z0-9_](?:[a-z0-9_-]|\.(?!\.))*-[0-9a-f]{{{HASH_LENGTH}}}")
 
 
-def image_key(url: str) -> str:
-    """Return the readable, safe and unique name of the image behind a URL: `<slug>-<hash>`.
+def image_key(url: str, identity: str | None) -> str:
+    """Return the readable, safe and unique name of an image: `<slug>-<hash>`.
 
-    The slug comes from the URL's last path part, the hash is the start of the URL's SHA-256. It is the
-    image's partition key and the stem of its file.
+    An image is its URL and the settings that it is made with (`CompressionSettings.identity`): the same URL
+    made with others is another image. The slug comes from the URL's last path part, the hash is the start of
+    the SHA-256 of both; without `identity`, of the URL alone, as version 0.1 before options named images. It
+    is the image's partition key and the stem of its file.
     """
     name = unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1]
     stem = name.rsplit(".", 1)[0]
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", plain))[:SLUG_LENGTH].strip("-._")
-    digest = hashlib.sha256(url.encode()).hexdigest()[:HASH_LENGTH]
+    both = url if identity is None else f"{url}\n{identity}"
+    digest = hashlib.sha256(both.encode()).hexdigest()[:HASH_LENGTH]
     return f"{slug or 'image'}-{digest}"
 
 

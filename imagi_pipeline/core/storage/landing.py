@@ -15,12 +15,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upath import UPath
 
 from imagi_pipeline.core.errors import StorageError
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.request_status import FAILED, IN_QUEUE, INTERRUPTED, RequestStatus
 from imagi_pipeline.core.storage.keys import is_request_id
 from imagi_pipeline.core.storage.manifests import MANIFEST, RequestManifest, safe_file_name
@@ -50,6 +51,12 @@ class LandedRequest:
     request_id: str
     file: UPath
     manifest: RequestManifest
+
+    def accepted(self, defaults: CompressionSettings) -> LandedRequest:
+        """Return the request with what its images are made with, unless the gateway has settled that."""
+        if self.manifest.settings is not None:
+            return self
+        return replace(self, manifest=self.manifest.settled(defaults))
 
 
 @contextlib.contextmanager

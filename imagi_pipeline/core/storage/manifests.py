@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from imagi_pipeline.core.errors import OptionError
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.options import CompressionOptions
+from imagi_pipeline.core.storage.keys import image_key
 
 MANIFEST = "request.json"
 LAST_TIME = 253_402_300_800  # the year 10000
@@ -23,11 +29,13 @@ def safe_file_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class RequestManifest:
-    """What came with a CSV: its file name, the columns to search, and the base of relative URLs.
+    """What came with a CSV: its file name, the columns to search, the base of relative URLs, and options.
 
     The name is made safe, whoever gave it: it becomes part of paths. `owner` is the name of the token that
     it was handed in with, `created` when, in seconds since 1970; `callback_url` is told its end. `in_place`
-    wants the new URLs in the place of the old ones.
+    wants the new URLs in the place of the old ones. `options` are what its sender chose for the images,
+    `settings` what they are made with (an identity of CompressionSettings): it is settled when the request
+    is accepted, so None in one that is not accepted yet, or that was accepted by a version without options.
     """
 
     name: str
@@ -37,13 +45,24 @@ class RequestManifest:
     created: float | None = None
     callback_url: str | None = None
     in_place: bool = False
+    options: CompressionOptions = field(default_factory=CompressionOptions)
+    settings: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", safe_file_name(self.name))
 
+    def settled(self, defaults: CompressionSettings) -> RequestManifest:
+        """Return the manifest with the settings of its images: its options, else today's defaults."""
+        return replace(self, settings=self.options.over(defaults).identity)
+
+    def image_key(self, url: str) -> str:
+        """Return the name of the image that a URL of this request stands for."""
+        return image_key(url, self.settings)
+
     def to_json(self) -> bytes:
         """Return the manifest as it lies beside the CSV."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode()
+        facts = {**asdict(self), "options": self.options.chosen}
+        return json.dumps(facts, ensure_ascii=False, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> RequestManifest:
@@ -68,7 +87,28 @@ class RequestManifest:
                 "a name, texts, texts as url_columns, seconds since 1970 as created, in_place a boolean"
             )
             raise ValueError(f"{MANIFEST} must have {expected}")
-        return cls(**{**values, "url_columns": tuple(columns)})
+        return cls(
+            **{
+                **values,
+                "url_columns": tuple(columns),
+                "options": _options(values.get("options") or {}),
+                "settings": _settings(values.get("settings")),
+            }
+        )
+
+
+def _options(given: object) -> CompressionOptions:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{MANIFEST} must have an object as options")  # noqa: TRY004 - bad data, no bad call
+    try:
+        return CompressionOptions.parse(given)
+    except OptionError as error:
+        raise ValueError(f"{MANIFEST}: {error.message}") from error
+
+
+def _settings(text: object) -> str | None:
+    """Refuse settings that there are not: a version that does not know them could not make these images."""
+    return None if text is None else CompressionSettings.of(str(text)).identity
 
 
 def _is_time(value: object) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
@@ -29,6 +31,19 @@ class ImageRecord:
     """Which way made the bytes; None in records of versions that did not tell."""
     note: str = ""
     """What was the matter with a source that could be done all the same."""
+
+    @property
+    def compression(self) -> CompressionSettings | None:
+        """Return what the image was made with, without the version; None if nothing tells it."""
+        try:
+            return CompressionSettings.of(self.settings.partition("-")[2])
+        except ValueError:
+            return None
+
+    @property
+    def algorithm(self) -> str:
+        """Return the version of the algorithm that made the image, such as `v4`."""
+        return self.settings.partition("-")[0]
 
     @property
     def data_version(self) -> str:

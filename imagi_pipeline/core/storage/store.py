@@ -265,6 +265,10 @@ class Store:
         data = self.read(self.uploads / request_id / MANIFEST)
         return None if data is None else RequestManifest.from_json(data)
 
+    def write_manifest(self, request_id: str, manifest: RequestManifest) -> None:
+        """Change the manifest of an accepted request."""
+        self.write(self.uploads / request_id / MANIFEST, manifest.to_json())
+
     def tell_end(self, request_id: str) -> None:
         """Say to `end_told`, in all processes of this machine, that a run of an accepted request is ending.
 

@@ -1,4 +1,4 @@
-"""Which requests are to be run again as time passes: to re-try, to refresh, to compress with new settings.
+"""Which requests are to be run again as time passes: to re-try, to refresh, to renew what is outdated.
 
 Work is planned by request, not by image: a request is one run, and what a run cannot repair (an image
 that is gone for good) is tried once and reported, not again at each look.
@@ -29,7 +29,8 @@ _IN_FLIGHT = "with a run in flight"
 class PastRun:
     """A run of a request that has ended, and with what status; times are in seconds since 1970.
 
-    `only_failed` is a run that left alone what an earlier one had done.
+    `only_failed` is a run that left alone what an earlier one had done; `settings` is the fingerprint of
+    those that images were made with, empty if the run did not come so far.
     """
 
     request_id: str
@@ -38,6 +39,7 @@ class PastRun:
     images_failed: int
     created: float
     ended: float
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,19 +120,18 @@ def plan_recompression(
     existing: Iterable[str],
     in_flight: Collection[str],
     attempted: Mapping[str, float],
-    settings: str,
+    algorithm: str,
 ) -> Plan:
-    """Return the existing requests that refer to an image made with other settings than those of this
-    fingerprint.
+    """Return the existing requests that refer to an image that another version of the algorithm made.
 
-    `attempted` are the times, in seconds since 1970, at which requests were last run with these settings:
-    what still has others since before then is gone or out of reach.
+    `algorithm` is the version that counts, such as `v4`. `attempted` are the times, in seconds since 1970, at
+    which requests were last run with it: what is still of another since before then is gone or out of reach.
     """
     checks = _Checks(store)
 
     def is_due(request_id: str) -> bool:
         since = attempted.get(request_id, 0.0)
-        return any(check.settings != settings and check.at > since for check in checks.of(request_id))
+        return any(check.algorithm != algorithm and check.at > since for check in checks.of(request_id))
 
     return _plan(existing, {_IN_FLIGHT: in_flight}, is_due)
 
@@ -174,10 +175,10 @@ def _plan(
 
 
 class _Check(NamedTuple):
-    """When an image was last found to be as its host has it, and with which settings it was made."""
+    """When an image was last found to be as its host has it, and which algorithm made it."""
 
     at: float
-    settings: str
+    algorithm: str
 
 
 class _Checks:
@@ -192,7 +193,7 @@ class _Checks:
         for key in _keys_with_copy(self._store, request_id):
             if key not in self._known:
                 record = self._store.read_record(key)
-                self._known[key] = _Check(record.checked_at, record.settings) if record else None
+                self._known[key] = _Check(record.checked_at, record.algorithm) if record else None
             if check := self._known[key]:
                 yield check
 

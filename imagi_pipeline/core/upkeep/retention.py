@@ -16,9 +16,9 @@ from upath import UPath
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.errors import ImagiError
-from imagi_pipeline.core.storage.keys import folder_of, image_key, is_image_key, is_request_id
+from imagi_pipeline.core.storage.keys import folder_of, is_image_key, is_request_id
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, unfinished_publications
-from imagi_pipeline.core.storage.manifests import MANIFEST
+from imagi_pipeline.core.storage.manifests import MANIFEST, RequestManifest
 from imagi_pipeline.core.storage.store import Store, StoredFile
 
 REST_AFTER_A_RUN = SECONDS_OF_A_DAY
@@ -132,7 +132,6 @@ class ImagesInUse:
         self.keys: set[str] = set()
         self._store = store
         self._seen = set(without)
-        self._urls: set[str] = set()
         for name in store.names(store.root / "references"):
             self._look(name.removesuffix(".csv"))
         self.update()
@@ -145,24 +144,32 @@ class ImagesInUse:
     def _look(self, request_id: str) -> None:
         if request_id in self._seen or not is_request_id(request_id):
             return
-        urls = _urls_of(self._store, request_id)
-        if urls is not None:
-            self.keys.update(image_key(url) for url in urls if url not in self._urls)
-            self._urls.update(urls)
+        report = self._store.read(self._store.report(request_id))
+        if report is not None:  # its enriched CSV names these, whatever a run under way makes
+            self.keys.update(reports.keys(report))
+        keys = _keys_of(self._store, request_id)
+        if keys is not None:
+            self.keys.update(keys)
             self._seen.add(request_id)
 
 
-def _urls_of(store: Store, request_id: str) -> list[str] | None:
-    """Return the URLs of a request; None while its upload is not whole."""
-    references = store.read(store.references(request_id))
-    if references is not None:
-        return reports.distinct_urls(reports.Table(references))
+def _keys_of(store: Store, request_id: str) -> Iterable[str] | None:
+    """Return the keys of the images that a run of a request makes; None while its upload is not whole."""
     try:
         manifest = store.read_manifest(request_id)
     except ValueError:  # no run can read it either
         return []
+    references = store.read(store.references(request_id))
+    if references is not None:
+        urls = reports.distinct_urls(reports.Table(references))
+        return map((manifest or RequestManifest("upload.csv")).image_key, urls)
     if manifest is None:
         return None
+    return map(manifest.image_key, _urls_of(store, request_id, manifest))
+
+
+def _urls_of(store: Store, request_id: str, manifest: RequestManifest) -> list[str]:
+    """Return the URLs of a request that is not parsed yet."""
     data = store.read(store.uploads / request_id / manifest.name)
     if data is None:  # nor of a CSV that somebody removed
         return []

@@ -43,6 +43,7 @@ from imagi_pipeline.contract import (
     ONLY_FAILED_TAG,
     PRIORITY_TAG,
     REQUEST_ID_TAG,
+    SETTINGS_TAG,
     SIZE_TAG,
     WILL_RETRY_TAG,
 )
@@ -139,14 +140,10 @@ def requests_in_flight(instance: dg.DagsterInstance) -> set[str]:
     return found | partitions_under_way(instance)[0]
 
 
-def past_runs(
-    instance: dg.DagsterInstance, *, created_after: float | None = None, tags: Mapping[str, str] | None = None
-) -> Iterator[PastRun]:
+def past_runs(instance: dg.DagsterInstance, *, created_after: float | None = None) -> Iterator[PastRun]:
     """Yield the ended runs of requests, newest first; `created_after` in seconds since 1970."""
     since = datetime.datetime.fromtimestamp(created_after, datetime.UTC) if created_after else None
-    conditions = dg.RunsFilter(
-        job_name=JOB_NAME, statuses=list(ENDED), created_after=since, tags=dict(tags or {})
-    )
+    conditions = dg.RunsFilter(job_name=JOB_NAME, statuses=list(ENDED), created_after=since)
     for record in run_records(instance, conditions):
         run = record.dagster_run
         if REQUEST_ID_TAG in run.tags:
@@ -157,6 +154,7 @@ def past_runs(
                 images_failed=int(run.tags.get(IMAGES_FAILED_TAG) or 0),
                 created=record.create_timestamp.timestamp(),
                 ended=record.end_time or record.update_timestamp.timestamp(),
+                settings=run.tags.get(SETTINGS_TAG, ""),
             )
 
 

@@ -11,11 +11,11 @@ import requests
 
 from imagi_pipeline.core.engine import compress_images
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.buckets import SECRET, S3Server, methods
 from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.records import image_key, image_keys
 
 IMAGES = "/compressed/"
 
@@ -23,7 +23,8 @@ IMAGES = "/compressed/"
 def compress(store: Store, urls: list[str]) -> list[str]:
     settings = Settings()
     return [
-        result.status for result in compress_images(urls, store, settings.compression, settings.engine_limits)
+        result.status
+        for result in compress_images(image_keys(urls), store, settings.compression, settings.engine_limits)
     ]
 
 

@@ -22,23 +22,32 @@ from imagi_pipeline.core.storage.keys import folder_of, image_key, image_url, is
     ],
 )
 def test_a_key_is_a_readable_slug_and_a_hash(url: str, slug: str) -> None:
-    assert re.fullmatch(re.escape(slug) + "-[0-9a-f]{16}", image_key(url))
+    assert re.fullmatch(re.escape(slug) + "-[0-9a-f]{16}", image_key(url, "balanced-q80-same"))
 
 
 @given(st.text())
 def test_a_key_is_safe_as_partition_key_and_file_name(path: str) -> None:
-    key = image_key("https://host/" + path.replace("[", "").replace("]", ""))
+    key = image_key("https://host/" + path.replace("[", "").replace("]", ""), "balanced-q80-same")
     assert re.fullmatch(r"[a-z0-9_][a-z0-9._-]*-[0-9a-f]{16}", key)
     assert ".." not in key
 
 
 def test_different_urls_with_one_file_name_are_different_images() -> None:
-    assert image_key("https://a/x.jpg") != image_key("https://b/x.jpg")
+    assert image_key("https://a/x.jpg", "s") != image_key("https://b/x.jpg", "s")
+
+
+def test_one_url_made_with_different_settings_is_different_images() -> None:
+    keys = {image_key("https://a/x.jpg", settings) for settings in ("balanced-q80-same", "small-q70-same")}
+    assert len(keys) == 2
+
+
+def test_an_image_of_a_version_without_options_keeps_its_key() -> None:
+    assert image_key("https://a/x.jpg", None) == "x-bdf119d7722e77f0"
 
 
 @given(st.text())
 def test_a_key_has_the_form_of_a_key(path: str) -> None:
-    assert is_image_key(image_key("https://host/" + path.replace("[", "").replace("]", "")))
+    assert is_image_key(image_key("https://host/" + path.replace("[", "").replace("]", ""), "s"))
 
 
 @pytest.mark.parametrize(

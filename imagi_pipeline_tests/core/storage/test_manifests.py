@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.options import CompressionOptions
 from imagi_pipeline.core.storage.manifests import RequestManifest, safe_file_name
 
 
@@ -49,12 +51,23 @@ def test_a_manifest_cannot_name_a_file_elsewhere() -> None:
         b'{"name": "a", "url_columns": "abc"}',
         b'{"name": "a", "url_columns": [1]}',
         b'{"name": "a", "base_url": 5}',
+        b'{"name": "a", "options": "small"}',
+        b'{"name": "a", "options": {"qualty": 80}}',
+        b'{"name": "a", "options": {"quality": 101}}',
+        b'{"name": "a", "settings": "huge"}',
         b"\xff",
     ],
 )
 def test_a_broken_manifest_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
         RequestManifest.from_json(text)
+
+
+def test_a_manifest_keeps_what_was_chosen_and_what_images_are_made_with() -> None:
+    chosen = RequestManifest("a.csv", options=CompressionOptions(quality=60))
+    settled = chosen.settled(CompressionSettings("small", longest_side=1200))
+    assert settled.settings == "small-q60-same-1200px"
+    assert RequestManifest.from_json(settled.to_json()) == settled
 
 
 def test_a_manifest_of_a_newer_version_is_read() -> None:

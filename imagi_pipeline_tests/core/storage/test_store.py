@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
-from imagi_pipeline_tests.records import image_record
+from imagi_pipeline_tests.records import image_key, image_record
 
 SHOE = "http://a/shoe.jpg"
 REQUEST = "0b8e7a54-1a3c-4d3f-9a59-5b3a6a1f2c77"

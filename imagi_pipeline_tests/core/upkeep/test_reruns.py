@@ -9,7 +9,6 @@ from imagi_pipeline.core import reports
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED
-from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.reruns import (
     PastRun,
@@ -19,7 +18,7 @@ from imagi_pipeline.core.upkeep.reruns import (
     plan_refresh,
     plan_retries,
 )
-from imagi_pipeline_tests.records import image_record
+from imagi_pipeline_tests.records import image_key, image_record
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 START = 1_000_000.0

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.storage.keys import image_key
+from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.storage import keys
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store, StoredFile
 from imagi_pipeline.core.upkeep.retention import (
@@ -20,11 +21,13 @@ from imagi_pipeline.core.upkeep.retention import (
     remove_landing_leftovers,
     stored_requests,
 )
+from imagi_pipeline_tests.records import image_key
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 NOW = 1_000 * DAY
 URLS = [f"http://a/{number}.jpg" for number in range(4)]
 KEYS = [image_key(url) for url in URLS]
+MANIFEST = RequestManifest("a.csv").settled(CompressionSettings())
 
 
 def request(days_ago: float | None, **facts: object) -> RequestFacts:
@@ -100,13 +103,14 @@ def test_keys_are_sorted_into_folders_and_what_is_none_is_left_out() -> None:
 
 def upload(store: Store, urls: list[str]) -> str:
     request_id = str(uuid.uuid4())
-    store.write_upload(request_id, RequestManifest("a.csv"), ("Images\n" + "\n".join(urls)).encode())
+    store.write_upload(request_id, MANIFEST, ("Images\n" + "\n".join(urls)).encode())
     return request_id
 
 
 def test_images_are_referred_to_by_parsed_and_by_unparsed_requests(store: Store) -> None:
     gone = upload(store, URLS[:1])
-    store.write(store.references(str(uuid.uuid4())), f"url\n{URLS[1]}\n{URLS[1]}\n".encode())
+    parsed = upload(store, URLS[1:2])
+    store.write(store.references(parsed), f"url\n{URLS[1]}\n{URLS[1]}\n".encode())
     upload(store, URLS[2:3])
     upload(store, ["no images at all"])
     in_use = ImagesInUse(store, without=[gone])
@@ -116,12 +120,24 @@ def test_images_are_referred_to_by_parsed_and_by_unparsed_requests(store: Store)
     assert in_use.keys == {KEYS[1], KEYS[2], KEYS[3]}
 
 
+def test_the_images_of_a_report_are_referred_to_whatever_the_next_run_is_to_make(store: Store) -> None:
+    request_id = upload(store, URLS[:1])
+    store.write(store.report(request_id), f"url,key\n{URLS[0]},{KEYS[1]}\n".encode())
+    assert ImagesInUse(store).keys == {KEYS[0], KEYS[1]}
+
+
+def test_the_images_of_a_version_without_options_are_referred_to_by_their_old_keys(store: Store) -> None:
+    request_id = str(uuid.uuid4())
+    store.write_upload(request_id, RequestManifest("a.csv"), f"Images\n{URLS[0]}\n".encode())
+    assert ImagesInUse(store).keys == {keys.image_key(URLS[0], None)}
+
+
 def test_an_upload_counts_once_it_is_whole(store: Store) -> None:
     request_id = str(uuid.uuid4())
     store.write(store.uploads / request_id / "a.csv", f"Images\n{URLS[0]}\n".encode())
     in_use = ImagesInUse(store)
     assert in_use.keys == set()
-    store.write(store.uploads / request_id / "request.json", RequestManifest("a.csv").to_json())
+    store.write(store.uploads / request_id / "request.json", MANIFEST.to_json())
     in_use.update()
     assert in_use.keys == {KEYS[0]}
 

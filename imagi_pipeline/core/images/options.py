@@ -1,0 +1,82 @@
+"""What the sender of a request may choose for its images, and the one place where that is checked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, get_args
+
+from imagi_pipeline.core.errors import OptionError
+from imagi_pipeline.core.images.compression_settings import (
+    HIGHEST_QUALITY,
+    LONGEST_SIDE,
+    CompressionSettings,
+    OutputFormat,
+    Png,
+    Preset,
+)
+from imagi_pipeline.core.printable import printable
+
+_WORDS = {"preset": get_args(Preset), "format": get_args(OutputFormat), "png": get_args(Png)}
+_MOST = {"quality": HIGHEST_QUALITY, "longest_side": LONGEST_SIDE}
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionOptions:
+    """What was chosen for a request; None is left to the installation. `longest_side` is in pixels."""
+
+    preset: Preset | None = None
+    quality: int | None = None
+    format: OutputFormat | None = None
+    longest_side: int | None = None
+    png: Png | None = None
+
+    @classmethod
+    def parse(cls, given: Mapping[str, object]) -> CompressionOptions:
+        """Read options by name, their values as text or as numbers; None and empty texts are not chosen.
+
+        Raises OptionError for a name that there is not, and for a value that cannot be.
+        """
+        for name in given:
+            if name not in OPTION_NAMES:
+                raise unknown_name(name, OPTION_NAMES)
+        chosen: dict[str, Any] = {
+            name: _checked(name, value) for name, value in given.items() if value not in (None, "")
+        }
+        return cls(**chosen)
+
+    @property
+    def chosen(self) -> dict[str, str | int]:
+        """Return the options that were chosen, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def over(self, defaults: CompressionSettings) -> CompressionSettings:
+        """Return what images are made with: the installation's defaults for what was not chosen."""
+        chosen: dict[str, Any] = dict(self.chosen)
+        if "format" in chosen:
+            chosen["output_format"] = chosen.pop("format")
+        return replace(defaults, **chosen)
+
+
+OPTION_NAMES = tuple(field.name for field in fields(CompressionOptions))
+
+
+def unknown_name(name: str, known: tuple[str, ...]) -> OptionError:
+    """Return the refusal of a name that is not known, with the one that was probably meant."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    meant = f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(known)}."
+    return OptionError(name, f"There is no option {name!r}. {meant}")
+
+
+def _checked(name: str, value: object) -> str | int:
+    if name in _WORDS:
+        if value in _WORDS[name]:
+            return str(value)
+        raise OptionError(name, f"{name} is one of {', '.join(_WORDS[name])}, not {printable(value)!r}.")
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and value.isascii() and value.isdigit()):
+        number = int(str(value)[:20])
+        if 1 <= number <= _MOST[name]:
+            return number
+    raise OptionError(name, f"{name} is a whole number from 1 to {_MOST[name]:,}, not {printable(value)!r}.")
