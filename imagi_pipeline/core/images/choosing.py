@@ -23,6 +23,8 @@ WEB_FORMATS = {
 }
 """Media type and file suffix of what browsers show, by Pillow's name of the format."""
 
+_HOLDING_DRAWINGS = {"PNG", "TIFF", "BMP", "PPM", "PCX", "ICO", "TGA", "PSD"}
+"""Formats without loss: a picture in one may be a photograph or a drawing."""
 _LARGE_IMAGE = 8_000_000
 """Pixels above which no second format is tried: it takes seconds."""
 _JPEG_COUNTS = 2
@@ -42,7 +44,8 @@ def output_formats_of(
     transparent = image.mode in {"LA", "RGBA"}
     # Lossy compression blurs the scans and line drawings that come in black and white.
     lossless = transparent or source.image.mode == "1" or settings.is_lossless
-    by_content = not lossless and image.mode != "I;16" and image.width * image.height <= _LARGE_IMAGE
+    small = image.width * image.height <= _LARGE_IMAGE
+    by_content = source.format in _HOLDING_DRAWINGS and not lossless and small and image.mode != "I;16"
     wanted: tuple[str, ...] = (source.format,)
     if settings.output_format not in {"same", "auto"}:
         wanted = (settings.output_format.upper(),)
@@ -50,7 +53,7 @@ def output_formats_of(
         wanted = ("PNG",) if lossless else ("JPEG", "PNG") if by_content else ("JPEG",)
     elif source.format == "GIF":
         wanted = ("PNG",)  # of the same pixels, and smaller
-    elif source.format == "PNG" and settings.output_format == "auto" and by_content:
+    elif settings.output_format == "auto" and by_content:
         wanted = ("JPEG", "PNG")
     return tuple(dict.fromkeys(_holding(each, image, transparent) for each in wanted))
 

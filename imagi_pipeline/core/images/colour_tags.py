@@ -1,4 +1,4 @@
-"""Colours that a file tells of without an ICC profile: nclx of AVIF; cICP, gAMA and cHRM of PNG.
+"""Colours that a file tells of without an ICC profile: nclx of AVIF and HEIC; cICP, gAMA and cHRM of PNG.
 
 The numbers are those of ITU-T H.273. What they become is what Chromium 150 shows: SDR as defined, and PQ and
 HLG with 406 cd/m2 as white and a soft shoulder above half of it (fitted to its pixels, within 14 levels of
@@ -49,7 +49,7 @@ def told_colour(source: SourceImage) -> ColourTag | None:
     if "icc_profile" in source.image.info:
         return None
     tag = None
-    if source.format == "AVIF":
+    if source.format in {"AVIF", "HEIF"}:
         tag = _numbered(_nclx(source.data))
     elif source.format == "PNG":
         tag = _told_by_png(source.data)

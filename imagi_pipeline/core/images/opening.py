@@ -18,23 +18,37 @@ from typing import cast
 from PIL import Image, ImageFile
 
 from imagi_pipeline.core.errors import CodecError, ErrorCode
-from imagi_pipeline.core.images.signatures import FileKind, file_type
+from imagi_pipeline.core.images.signatures import FileKind, FileType, file_type
 
 SOURCE_FORMATS = (
-    *("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "PCX", "ICO"),
+    *("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "PCX", "ICO", "PSD"),
     "TGA",  # last: it has no signature, so other formats may pass for it
 )
-"""What is decoded. Left out are formats that start other programs (EPS, WMF) or that no shop uses."""
+"""What is decoded, and HEIF. Left out are formats that start other programs (EPS) or that no shop uses."""
 
-_PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Gif", "Avif", "Tiff", "Bmp", "Jpeg2K", "Ppm", "Pcx", "Ico", "Tga")
+_PLUGINS = (
+    "Jpeg",
+    "Mpo",
+    "Png",
+    "WebP",
+    "Gif",
+    "Avif",
+    "Tiff",
+    "Bmp",
+    "Jpeg2K",
+    "Ppm",
+    "Pcx",
+    "Ico",
+    "Psd",
+    "Tga",
+)
 
 _LARGEST_PNG_PROFILE = 4 * 1024 * 1024
 """Bytes of a colour profile or a text in a PNG, decompressed. Pillow's own limit is 1 MiB."""
 
 _WHY_NOT = {
     "SVG drawing": ", which has no pixels to compress: serve the file itself, or export it as PNG",
-    "HEIC photo": ", which most browsers do not show: export it as JPEG",
-    "Photoshop document": ", which is no file for the web: export it as PNG or JPEG",
+    "HEIC photo": ", which needs the package pi-heif: install it, or export the photo as JPEG",
 }
 
 _NUMBER = re.compile(r"\d+")
@@ -100,11 +114,29 @@ def load_codecs() -> None:
     PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PNG_PROFILE
 
 
+@functools.cache
+def heif_is_available() -> bool:
+    """Return whether HEIC photos can be decoded; where they can, have Pillow do it, in one thread."""
+    try:
+        import pi_heif
+    except ImportError:  # no wheel fits this machine
+        return False
+    pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    return True
+
+
+def _is_heif(found: FileType | None) -> bool:
+    return found is not None and found.name == "HEIC photo"
+
+
 def open_source(data: bytes) -> SourceImage:
     """Return the image behind its header. Raises CodecError that tells what the data are if not an image."""
     load_codecs()
+    formats: tuple[str, ...] = SOURCE_FORMATS
+    if _is_heif(file_type(data)) and heif_is_available():
+        formats = (*SOURCE_FORMATS, "HEIF")
     try:
-        image = Image.open(io.BytesIO(data), formats=SOURCE_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         # Pillow gives up at twice the limit, before anyone else learns the size.
         found = _NUMBER.search(str(error))
@@ -125,7 +157,7 @@ def _refusal(data: bytes) -> CodecError:
     found = file_type(data)
     if found is None:
         return CodecError(ErrorCode.NOT_AN_IMAGE, "This is no image of any known format.")
-    if found.kind is FileKind.IMAGE:
+    if found.kind is FileKind.IMAGE or (_is_heif(found) and heif_is_available()):
         return CodecError(ErrorCode.CORRUPT_IMAGE, f"This is a damaged or unusual {found.name}.")
     is_picture = found.kind is FileKind.OTHER_PICTURE
     kind = ErrorCode.UNSUPPORTED_FORMAT if is_picture else ErrorCode.NOT_AN_IMAGE

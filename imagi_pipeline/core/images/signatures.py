@@ -68,7 +68,7 @@ _FILE_TYPES = (
     _binary(FileKind.IMAGE, "JPEG 2000 image", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     _binary(FileKind.OTHER_PICTURE, "HEIC photo", rb"\0\0.{2}ftyp(?:mif1|msf1|he[iv][cmxs])"),
     _binary(FileKind.OTHER_PICTURE, "JPEG XL image", rb"\0\0\0\x0cJXL |\xff\x0a"),
-    _binary(FileKind.OTHER_PICTURE, "Photoshop document", rb"8BPS\0"),
+    _binary(FileKind.IMAGE, "Photoshop document", rb"8BPS\0"),
     _binary(FileKind.OTHER_PICTURE, "PDF document", rb"%PDF-"),
     _binary(FileKind.OTHER_PICTURE, "PostScript drawing", rb"%!PS|\xc5\xd0\xd3\xc6"),
     _binary(FileKind.OTHER, "video", rb"\0\0.{2}ftyp|\x1aE\xdf\xa3"),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,12 +13,21 @@ from imagi_pipeline.core.images.compress import compress
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline_tests.core.images.pictures import (
     DEFAULT,
+    SECRET,
+    corner_colours,
     corners,
+    is_blue,
+    is_green,
+    is_red,
     noise,
+    opened,
     photo,
     refusal,
     saved,
 )
+
+PHONE_PHOTO = Path(__file__).with_name("phone.heic").read_bytes()
+"""The four corners of `corners`, turned by a box of its own, with EXIF; written by libheif."""
 
 
 def test_decoding_loads_only_the_codecs_it_may_use() -> None:
@@ -98,9 +109,9 @@ def test_the_limit_of_pillow_is_left_as_it_was() -> None:
         (b"<?xml version='1.0'?>\n<!-- x -->\n<svg width='1'/>", ErrorCode.UNSUPPORTED_FORMAT, "SVG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", ErrorCode.UNSUPPORTED_FORMAT, "SVG"),
         (b"%PDF-1.7\n", ErrorCode.UNSUPPORTED_FORMAT, "PDF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", ErrorCode.UNSUPPORTED_FORMAT, "HEIC"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", ErrorCode.UNSUPPORTED_FORMAT, "HEIC"),
-        (b"8BPS\0\1\0\0", ErrorCode.UNSUPPORTED_FORMAT, "Photoshop"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", ErrorCode.CORRUPT_IMAGE, "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", ErrorCode.CORRUPT_IMAGE, "HEIC"),
+        (b"8BPS\0\1\0\0", ErrorCode.CORRUPT_IMAGE, "Photoshop"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", ErrorCode.UNSUPPORTED_FORMAT, "PostScript"),
         (b"\xff\x0a\xfa\x7f", ErrorCode.UNSUPPORTED_FORMAT, "JPEG XL"),
     ],
@@ -138,4 +149,41 @@ def test_memory_that_there_is_not_is_a_matter_of_too_many_pixels(monkeypatch: py
 
 def test_a_drawing_is_refused_with_what_to_do_instead() -> None:
     assert "export it as PNG" in refusal(b"<svg xmlns='http://www.w3.org/2000/svg'/>").detail
-    assert "export it as JPEG" in refusal(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").detail
+
+
+def test_a_photo_of_a_phone_becomes_an_upright_jpeg_without_where_it_was_taken() -> None:
+    assert SECRET in PHONE_PHOTO
+
+    image = compress(PHONE_PHOTO, DEFAULT)
+
+    assert (image.source_format, image.format, image.width, image.height) == ("HEIF", "JPEG", 64, 96)
+    upper_left, upper_right, _, lower_right = corner_colours(opened(image.data))
+    assert is_blue(upper_left)
+    assert is_red(upper_right)
+    assert is_green(lower_right)
+    assert SECRET not in image.data
+
+
+def test_without_its_decoder_such_a_photo_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagi_pipeline.core.images.opening.heif_is_available", lambda: False)
+
+    error = refusal(PHONE_PHOTO)
+
+    assert error.kind is ErrorCode.UNSUPPORTED_FORMAT
+    assert "pi-heif" in error.detail
+
+
+def test_a_cut_off_photo_of_a_phone_is_corrupt_and_a_large_one_is_not_decoded() -> None:
+    assert refusal(PHONE_PHOTO[:-60]).kind is ErrorCode.CORRUPT_IMAGE
+    assert refusal(PHONE_PHOTO, CompressionSettings(max_pixels=6000)).kind is ErrorCode.TOO_MANY_PIXELS
+
+
+def test_of_a_photoshop_document_the_flattened_picture_is_taken() -> None:
+    picture = corners()
+    header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, picture.height, picture.width, 8, 3)
+    planes = b"".join(band.tobytes() for band in picture.split())
+
+    image = compress(header + bytes(12) + b"\0\0" + planes, DEFAULT)
+
+    assert (image.source_format, image.format) == ("PSD", "PNG")
+    assert opened(image.data).convert("RGB").tobytes() == picture.tobytes()
