@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from imagi_pipeline.cli.terminal import (
     print_rows,
     print_status,
 )
+from imagi_pipeline.core.reports import FailureGroup, Table, failure_groups, places_of
 from imagi_pipeline.core.request_status import COMPLETED, INTERRUPTED, RequestStatus
 
 if TYPE_CHECKING:
@@ -119,11 +119,17 @@ def print_processed(document: dict[str, Any], as_json: bool) -> None:
 
 
 def _first_failures(report: str) -> list[str]:
-    with UPath(report).open(newline="", encoding="utf-8") as text:
-        failed = [row for row in csv.DictReader(text) if row["status"] == "failed"]
-    lines = [f"failed         {row['url']}: {row['error']}" for row in failed[:FAILURES_SHOWN]]
-    more = len(failed) - len(lines)
+    groups = failure_groups(Table(UPath(report).read_bytes()), 1)
+    lines = [f"failed         {_told(group)}" for group in groups[:FAILURES_SHOWN]]
+    more = sum(group.count for group in groups[FAILURES_SHOWN:])
     return [*lines, f"               ... and {more:,} more in the report"] if more else lines
+
+
+def _told(group: FailureGroup) -> str:
+    rows, items = places_of(group.first[0])
+    place = f"row {rows[0]}" + (f" ({items[0]})" if items else "") if rows else ""
+    others = f", and {group.count - 1:,} more of {group.host}" if group.count > 1 else ""
+    return f"{place}{others}: {group.first[0]['url']}: {group.error}"
 
 
 def shown(value: object) -> str:

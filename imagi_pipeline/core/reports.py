@@ -1,8 +1,8 @@
 """The two tables between the assets, as CSV.
 
 references   one row per image reference or problem: row, column, position, url, code, message
-report       one row per distinct image: url, key, status, what it was and became, and why it failed;
-             a failed one that has a file keeps its last good copy
+report       one row per distinct image: url, key, status, what it was and became, why it failed, and which
+             rows name it; a failed one that has a file keeps its last good copy
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
-from imagi_pipeline.core.csv.table import CsvFindings
+from imagi_pipeline.core.csv.row_names import row_names
+from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
 from imagi_pipeline.core.engine import ImageResult
+from imagi_pipeline.core.printable import no_formula, printable
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.records import ImageRecord
 
@@ -37,8 +40,15 @@ RECORD_COLUMNS = [
 ]
 """What the report takes over from the record of an image; the names are those of its fields."""
 
-REPORT_COLUMNS = ["url", "key", "status", *RECORD_COLUMNS, "error_code", "transient", "error"]
+REPORT_COLUMNS = [
+    *("url", "key", "status", *RECORD_COLUMNS, "error_code", "transient", "error"),
+    "rows",
+    "items",
+]
+MOST_PLACES = 20
+"""Of an image that more rows name, the first of them are told."""
 
+_LONGEST_NAME = 100  # characters of what a row is called
 _LONGEST_CELL = 2**31 - 1  # the largest limit that the csv module takes everywhere
 
 ReportRow = dict[str, Any]
@@ -96,6 +106,59 @@ def _copy_kept(record: ImageRecord) -> str:
     return f" The copy of {checked:%Y-%m-%d} is kept."
 
 
+def with_places(report: bytes, table: CsvTable) -> bytes:
+    """Add to a report in which rows of the CSV each image is named, and what these are called."""
+    names = row_names(table)
+    rows: dict[str, list[int]] = {}
+    for reference in table.references:
+        places = rows.setdefault(reference.url, [])
+        if len(places) < MOST_PLACES and reference.row not in places[-1:]:
+            places.append(reference.row)
+    told = []
+    for row in Table(report):
+        places = rows.get(row["url"], [])
+        items = [no_formula(printable(names[place], _LONGEST_NAME)) for place in places if place in names]
+        known = [row[name] for name in REPORT_COLUMNS[:-2]]
+        told.append([*known, ", ".join(map(str, places)), "\n".join(items)])
+    return _to_csv(REPORT_COLUMNS, told)
+
+
+def places_of(row: Mapping[str, str]) -> tuple[list[int], list[str]]:
+    """Return the rows that name an image, and what these are called; blank in reports of earlier versions."""
+    rows, items = row.get("rows"), row.get("items")
+    return [int(number) for number in rows.split(", ")] if rows else [], items.split("\n") if items else []
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Images of one host that failed for the same reason: how many, and the first as in the report."""
+
+    host: str
+    error_code: str
+    error: str
+    transient: bool
+    count: int
+    first: list[dict[str, str]]
+
+
+def failure_groups(report: Iterable[dict[str, str]], most: int) -> list[FailureGroup]:
+    """Return what failed, the most frequent reason first, with `most` images of each group."""
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    counts: Counter[tuple[str, ...]] = Counter()
+    for row in report:
+        if row["status"] == "failed":
+            host = urlsplit(row["url"]).hostname or ""
+            reason = (host, row["error_code"], row["error"], row["transient"])
+            counts[reason] += 1
+            first = groups.setdefault(reason, [])
+            if len(first) < most:
+                first.append(row)
+    return [
+        FailureGroup(host, code, error, transient == "True", count, groups[host, code, error, transient])
+        for (host, code, error, transient), count in counts.most_common()
+    ]
+
+
 def report_csv(rows: Iterable[ReportRow], order: Sequence[str]) -> bytes:
     """Return a report, or a part of one; `order` are the distinct URLs of its rows."""
     by_url = {row["url"]: row for row in rows}
@@ -103,7 +166,7 @@ def report_csv(rows: Iterable[ReportRow], order: Sequence[str]) -> bytes:
     return _to_csv(REPORT_COLUMNS, ([row.get(name) for name in REPORT_COLUMNS] for row in ordered))
 
 
-def outcomes(report: Table, public_url: str) -> tuple[dict[str, str], dict[str, str]]:
+def outcomes(report: Iterable[dict[str, str]], public_url: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return, by source URL, the public URLs of the compressed images, and why images failed."""
     urls, errors = {}, {}
     for row in report:

@@ -16,9 +16,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from upath import UPath
 
 from imagi_pipeline.core.archive import archive_members, enriched_name, zipped
+from imagi_pipeline.core.csv.enriching import failed_rows
+from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.errors import FetchError, ImagiError
 from imagi_pipeline.core.http.fetching import Fetcher
+from imagi_pipeline.core.reports import outcomes
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway import health, metrics
@@ -29,11 +32,13 @@ from imagi_pipeline.gateway.documents import (
     API,
     MOST_SHOWN,
     Accepted,
+    Failures,
     Health,
     ImagePage,
     Inspection,
     Status,
     StatusPage,
+    failures_document,
     image_document,
     inspection_document,
     status_document,
@@ -294,6 +299,45 @@ async def download_report(request_id: UUID, gateway: TheGateway, caller: TheCall
     return await gateway.ask(
         _download, gateway, gateway.store.report(found.request_id), f"{stem}_report.csv", found
     )
+
+
+@router.get("/requests/{request_id}/failures/", responses=responses(404, 409, 503))
+async def list_failures(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Failures:
+    """Tell what failed and why: equal failures of a host together, with the rows that name the images."""
+    return await gateway.ask(_failures, gateway, str(request_id), caller)
+
+
+def _failures(gateway: Gateway, request_id: str, caller: Caller) -> Failures:
+    found = gateway.requests.status(request_id, caller)
+    return failures_document(gateway.requests.report_rows(found), gateway.settings.public_url)
+
+
+@router.get(
+    "/requests/{request_id}/failures.csv",
+    response_class=Response,
+    responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
+)
+async def download_failures(request_id: UUID, gateway: TheGateway, caller: TheCaller) -> Response:
+    """Download the rows that failed, with the reasons, to be corrected and handed in again."""
+    found = await gateway.ask(gateway.requests.status, str(request_id), caller)
+    return await gateway.ask(_failed_rows, gateway, found)
+
+
+def _failed_rows(gateway: Gateway, found: RequestStatus) -> Response:
+    manifest = gateway.store.read_manifest(found.request_id)
+    if manifest is None:
+        raise nothing_there(found)
+    urls, errors = outcomes(gateway.requests.report_rows(found), gateway.settings.public_url)
+    table = read_request(
+        gateway.store.read_upload(found.request_id, manifest),
+        url_columns=manifest.url_columns,
+        base_url=manifest.base_url,
+        limits=gateway.settings.csv_limits,
+    )
+    if not errors and not table.problems:
+        raise ApiError(404, "nothing_failed", "Nothing of this request failed.")
+    headers = {"Content-Type": "text/csv", **_attachment(f"{UPath(manifest.name).stem}_failures.csv")}
+    return StreamingResponse(failed_rows(table, urls, errors), headers=headers)
 
 
 @router.get(

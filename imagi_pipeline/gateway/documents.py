@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from imagi_pipeline.core.csv.table import CsvFindings
+from imagi_pipeline.core.reports import failure_groups, places_of
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus, Upkeep
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.store import Store
@@ -82,6 +83,10 @@ class Status(BaseModel):
     report_url: str | None = Field(
         description="Download of the compression report, once there is one.",
         examples=[f"{REQUEST_URL_EXAMPLE}/report/"],
+    )
+    failures_url: str | None = Field(
+        description="Download of the CSV's rows that failed, once there is a result that has any.",
+        examples=[f"{REQUEST_URL_EXAMPLE}/failures.csv"],
     )
     archive_url: str | None = Field(
         description="Download of images, enriched CSV and report as ZIP, once there is a result.",
@@ -193,6 +198,28 @@ class Image(BaseModel):
     transient: bool | None = Field(
         description="Whether a later try may succeed by itself; null unless it failed.", examples=[None]
     )
+    rows: list[int] = Field(description="The first rows that name it.", examples=[[2, 7]])
+    items: list[str] = Field(
+        description="What these rows are called: their value in the first column that is unique.",
+        examples=[["SKU-4711", "SKU-4712"]],
+    )
+
+
+class FailureGroup(BaseModel):
+    """Images of one host that failed for the same reason."""
+
+    host: str = Field(examples=["shop.example"])
+    error: RequestError
+    transient: bool = Field(description="Whether a later try may succeed by itself.", examples=[False])
+    count: int = Field(examples=[34])
+    first: list[Image] = Field(description=f"The first {MOST_SHOWN} of them.")
+
+
+class Failures(BaseModel):
+    """What failed in a request, the most frequent reason first."""
+
+    total: int = Field(examples=[34])
+    groups: list[FailureGroup]
 
 
 class ImagePage(BaseModel):
@@ -234,6 +261,9 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
         result=str(result) if has_result else None,
         result_url=f"{links}/result/" if has_result else None,
         report_url=f"{links}/report/" if has_result else None,
+        failures_url=f"{links}/failures.csv"
+        if has_result and (found.images_failed or found.problems)
+        else None,
         archive_url=f"{links}/archive/" if has_result else None,
         upkeep=_upkeep(found.upkeep) if found.upkeep else None,
         run_url=f"{settings.ui_url}/runs/{found.run_id}" if found.run_id else None,
@@ -274,14 +304,32 @@ def inspection_document(file: str, found: CsvFindings) -> Inspection:
 def image_document(row: Mapping[str, str], public_url: str) -> Image:
     """Return a row of the report."""
     failed = row["status"] == "failed"
+    rows, items = places_of(row)
     known = {name: row[name] or None for name in row if name in Image.model_fields and name != "error"}
     return Image.model_validate(
         known
         | {
             "output_url": image_url(public_url, row["key"], row["file"]) if row["file"] else None,
             "error": {"code": row["error_code"], "message": row["error"]} if failed else None,
+            "rows": rows,
+            "items": items,
         }
     )
+
+
+def failures_document(report: Iterable[dict[str, str]], public_url: str) -> Failures:
+    """Tell what failed, from a report."""
+    groups = [
+        FailureGroup(
+            host=group.host,
+            error=RequestError(code=group.error_code, message=group.error),
+            transient=group.transient,
+            count=group.count,
+            first=[image_document(row, public_url) for row in group.first],
+        )
+        for group in failure_groups(report, MOST_SHOWN)
+    ]
+    return Failures(total=sum(group.count for group in groups), groups=groups)
 
 
 def _upkeep(found: Upkeep) -> UpkeepStatus:

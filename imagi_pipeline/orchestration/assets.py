@@ -6,8 +6,9 @@ input or output that Dagster would have to hand over.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ import dagster as dg
 from imagi_pipeline.contract import JOB_NAME, ONLY_FAILED_TAG, is_asked_for
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.enriching import enriched_pieces
+from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.image_lookup import Image, images_of_keys
@@ -169,10 +171,11 @@ def finish_request(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iter
         if not _is_whole(context):
             manifest = read_manifest(imagi.store(), context.partition_key)
             tag_request(context, context.partition_key, manifest)
+        upload = cache(lambda: _read_upload(context, imagi))  # once for both, and not before it is needed
         if COMPRESSION_REPORT in context.selected_asset_keys:
-            yield _write_report(context, imagi)
+            yield _write_report(context, imagi, upload)
         if ENRICHED_CSV in context.selected_asset_keys:
-            yield _write_enriched_csv(context, imagi)
+            yield _write_enriched_csv(context, imagi, upload())
 
 
 @dg.graph(
@@ -219,10 +222,18 @@ def _is_whole(context: dg.OpExecutionContext) -> bool:
     return context.job_name == JOB_NAME and context.run.parent_run_id is None
 
 
-def _write_report(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Output[None]:
+def _read_upload(context: dg.OpExecutionContext, imagi: ImagiResource) -> CsvTable:
+    store, request_id = imagi.store(), context.partition_key
+    manifest = read_manifest(store, request_id)
+    return read_upload(store, request_id, manifest, imagi.settings().csv_limits)
+
+
+def _write_report(
+    context: dg.OpExecutionContext, imagi: ImagiResource, upload: Callable[[], CsvTable]
+) -> dg.Output[None]:
     store, request_id = imagi.store(), context.partition_key
     chunks = _chunks(context, imagi)
-    data = reports.join_csv([chunk["report"] for chunk in chunks])
+    data = reports.with_places(reports.join_csv([chunk["report"] for chunk in chunks]), upload())
     store.write(store.report(request_id), data)
     report = reports.Table(data)
     summary = reports.summarize(report)
@@ -233,10 +244,11 @@ def _write_report(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Ou
     return dg.Output(None, "compression_report", metadata=metadata.of_report(report, summary, pairs))
 
 
-def _write_enriched_csv(context: dg.OpExecutionContext, imagi: ImagiResource) -> dg.Output[None]:
+def _write_enriched_csv(
+    context: dg.OpExecutionContext, imagi: ImagiResource, table: CsvTable
+) -> dg.Output[None]:
     store, request_id = imagi.store(), context.partition_key
     manifest = read_manifest(store, request_id)
-    table = read_upload(store, request_id, manifest, imagi.settings().csv_limits)
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)
     outputs, errors = reports.outcomes(report, imagi.settings().public_url)

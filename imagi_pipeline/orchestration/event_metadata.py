@@ -15,7 +15,7 @@ import dagster as dg
 from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.printable import printable
-from imagi_pipeline.core.reports import ReportSummary, Table
+from imagi_pipeline.core.reports import ReportSummary, Table, failure_groups
 from imagi_pipeline.core.storage.keys import image_url
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.records import ImageRecord
@@ -62,7 +62,7 @@ def _warnings(found: CsvFindings) -> Metadata:
 
 def of_report(report: Table, summary: ReportSummary, pairs: list[dict[str, Any]]) -> Metadata:
     """Of compression_report: what was saved, what failed, and some images before and after."""
-    failures = (row for row in report if row["status"] == "failed")
+    failures = ({**asdict(group), **group.first[0]} for group in failure_groups(report, 1))
     shown: Metadata = {
         "images": summary.images,
         "compressed": summary.compressed,
@@ -72,7 +72,7 @@ def of_report(report: Table, summary: ReportSummary, pairs: list[dict[str, Any]]
         "bytes_after": summary.bytes_after,
         "savings_percent": round(100 * summary.savings, 2),
         **_table("preview", ["key", "status", "source_bytes", "bytes", "error_code"], report, PREVIEW_ROWS),
-        **_table("failures", ["url", "error_code", "error"], failures),
+        **_table("failures", ["host", "count", "error", "error_code", "rows", "items", "url"], failures),
     }
     if pairs:
         shown["contact_sheet"] = dg.MetadataValue.md(_contact_sheet(pairs))

@@ -48,6 +48,22 @@ def test_distinct_urls_keep_the_order_of_their_first_appearance() -> None:
     assert reports.distinct_urls(reports.Table(reports.references_csv(table))) == [B, A]
 
 
+def test_equal_failures_of_a_host_are_told_together_with_the_rows_that_name_them() -> None:
+    table = read_csv(f"sku,Image\nS-1,{A}\nS-2,{B}\n=S-3,{C}\nS-4,{A}\n".encode())
+    data = reports.report_csv(
+        [reports.report_row(result) for result in (failed(A), ok(B), failed(C))], [A, B, C]
+    )
+    report = reports.Table(reports.with_places(data, table))
+    assert [reports.places_of(row) for row in report] == [
+        ([2, 5], ["S-1", "S-4"]),
+        ([3], ["S-2"]),
+        ([4], ["'=S-3"]),
+    ]
+    (group,) = reports.failure_groups(report, 1)
+    assert (group.host, group.error_code, group.count) == ("shop.example", "http_404", 2)
+    assert [row["url"] for row in group.first] == [A]
+
+
 def test_a_report_has_whole_numbers_in_the_order_of_the_request() -> None:
     rows = [reports.report_row(result) for result in (failed(C), ok(B), ok(A))]
     text = reports.report_csv(rows, [A, B, C]).decode()

@@ -130,6 +130,37 @@ def test_the_new_urls_stand_in_the_place_of_the_old_ones_when_that_is_asked_for(
     assert "in_place is true or false" in refused.json()["error"]["message"]
 
 
+def test_failures_say_which_rows_to_correct_and_come_back_as_a_csv_to_hand_in_again(
+    service: Service, image_host: ImageHost
+) -> None:
+    (good,) = image_host.add("row-good.jpg")
+    lost = [f"{image_host.base}/row-{number}.jpg" for number in range(30)]
+    image_host.failures = {"/row-29.jpg": [403]}
+    lines = [f"shoe,S-{number},{url}" for number, url in enumerate([good, *lost, lost[0]])]
+    text = "\n".join(["kind,sku,Image", *lines, "shoe,S-x,rel.jpg"]) + "\n"
+    request_id = accepted(service, text)
+    done = finished(service, request_id)
+
+    failures = get(service, f"/requests/{request_id}/failures/").json()
+    assert failures["total"] == 30
+    codes = [(group["host"], group["error"]["code"], group["count"]) for group in failures["groups"]]
+    assert codes == [("127.0.0.1", "http_404", 29), ("127.0.0.1", "http_status", 1)]
+    first = failures["groups"][0]["first"]
+    assert (len(first), first[0]["rows"], first[0]["items"]) == (20, [3, 33], ["S-1", "S-31"])
+
+    answer = requests.get(done["failures_url"], timeout=10)
+    assert 'filename="products_failures.csv"' in answer.headers["Content-Disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["sku"] for row in rows] == [f"S-{number}" for number in range(1, 32)] + ["S-x"]
+    assert all(row["Image Errors"] for row in rows)
+
+    image_host.add(*(f"row-{number}.jpg" for number in range(30)))
+    again = finished(service, accepted(service, answer.text.replace("rel.jpg", good)))
+    assert (again["progress"]["failed"], again["failures_url"]) == (0, None)
+    nothing = get(service, f"/requests/{again['request_id']}/failures.csv")
+    assert error_of(nothing) == (404, "nothing_failed")
+
+
 def test_everything_can_be_taken_away_as_one_zip(service: Service, image_host: ImageHost) -> None:
     urls = image_host.add("zip/shoe.jpg", "zip/hat.jpg", "other/shoe.jpg")
     request_id = accepted(service, csv_of(*urls, f"{image_host.base}/gone.jpg"), "Schuhe ß.csv")

@@ -168,6 +168,9 @@ def test_a_dropped_csv_comes_back_enriched_its_failed_image_tried_again_once_the
     expect(page.locator("#live")).to_contain_text("saved. 1 image failed")
     expect(page.locator(".failure")).to_contain_text("answered 404 Not Found. Correct the URL")
     expect(page.locator(".failure a")).to_have_attribute("href", urls[5])
+    expect(page.locator(".failure")).to_contain_text("Row 7, 5:")
+    _, failed = downloaded(page, "#download-failures", tmp_path)
+    assert [row["id"] for row in csv.DictReader(io.StringIO(failed))] == ["5"]
 
     image_host.files["/5.jpg"] = missing
     page.click("#retry")

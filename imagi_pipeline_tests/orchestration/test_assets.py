@@ -129,7 +129,8 @@ def test_the_report_shows_savings_failures_and_pictures(
     before, after = len(image_host.files["/a.jpg"]), done.bytes_after
     assert (shown["bytes_before"], shown["bytes_after"]) == (before, after) == (done.bytes_before, after)
     assert shown["savings_percent"] == pytest.approx(100 * (1 - shown["bytes_after"] / before), abs=0.01)
-    assert shown["failures"].records[0].data["error_code"] == "http_404"
+    failure = shown["failures"].records[0].data
+    assert (failure["error_code"], failure["host"], failure["rows"]) == ("http_404", "127.0.0.1", "3")
     assert shown["contact_sheet"].count("data:image/jpeg;base64,") == 2
     assert len(shown["contact_sheet"]) < 50_000
 

@@ -45,6 +45,16 @@ def enrich(
     return b"".join(enriched_pieces(table, outputs, errors, in_place=in_place))
 
 
+def failed_rows(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> Iterator[bytes]:
+    """Of the enriched CSV only the rows with something in the column of errors, in pieces.
+
+    To be corrected and handed in again: the two columns are replaced then.
+    """
+    encoding = _encoding(table, _added_texts(table, outputs, errors))
+    yield encoding.byte_order_mark
+    yield from map(encoding.encode, _FailedRows(table, outputs, errors).lines())
+
+
 def enriched_pieces(
     table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str], *, in_place: bool = False
 ) -> Iterator[bytes]:
@@ -124,9 +134,17 @@ class _Lines(ABC):
             content, end = without_line_end(source)
             if number == header_row:
                 content = self.header(content, row)
-            elif number >= self._table.first_data_row and (len(row) > 1 or not is_blank(row)):
-                content = self.record(content, row, entries.of(number))
+            elif number >= self._table.first_data_row:
+                found = entries.of(number)
+                if not self.keeps(found):
+                    continue
+                if len(row) > 1 or not is_blank(row):
+                    content = self.record(content, row, found)
             yield content + (end or self._table.dialect.newline)
+
+    def keeps(self, entries: list[Entry]) -> bool:  # noqa: ARG002 - of what a row has
+        """Whether a record behind the header is written."""
+        return True
 
     @abstractmethod
     def header(self, content: str, row: list[str]) -> str:
@@ -185,11 +203,21 @@ class _Extended(_Lines):
         lines: list[str] = []
         in_column = Counter(entry.column for entry in entries)
         for entry in entries:
-            output = "" if isinstance(entry, CsvProblem) else self._outputs.get(entry.url, "")
-            urls.append(output)
-            if not output or (isinstance(entry, ImageReference) and entry.url in self._errors):
+            urls.append("" if isinstance(entry, CsvProblem) else self._outputs.get(entry.url, ""))
+            if self._is_wrong(entry):
                 lines.append(_error_line(entry, self._errors, several=in_column[entry.column] > 1))
         return no_formula(",".join(urls)), no_formula("\n".join(lines))
+
+    def _is_wrong(self, entry: Entry) -> bool:
+        """Whether an entry has no compressed image, or only an earlier copy."""
+        return isinstance(entry, CsvProblem) or entry.url not in self._outputs or entry.url in self._errors
+
+
+class _FailedRows(_Extended):
+    """Only the rows that have something in the column of errors."""
+
+    def keeps(self, entries: list[Entry]) -> bool:
+        return any(self._is_wrong(entry) for entry in entries)
 
 
 class _Replaced(_Lines):

@@ -34,6 +34,8 @@ export function images(id, { status = null, offset = 0, limit, signal }) {
   return json(`requests/${encodeURIComponent(id)}/images/?${query}`, { signal });
 }
 
+export const failures = (id, signal) => json(`requests/${encodeURIComponent(id)}/failures/`, { signal });
+
 /** The source image as a Blob. */
 export async function sourceImage(id, key, signal) {
   const response = await answer(`requests/${encodeURIComponent(id)}/images/${encodeURIComponent(key)}/source/`, { signal });
@@ -44,12 +46,12 @@ export const cancel = (id, signal) => json(`requests/${encodeURIComponent(id)}/c
 
 export const retry = (id, signal) => json(`requests/${encodeURIComponent(id)}/retry/`, { method: "POST", signal });
 
-/** Where a file of a request lies; `what` is "result" or "report". */
-export const fileAddress = (id, what) => new URL(`requests/${encodeURIComponent(id)}/${what}/`, root).href;
+/** Where a file of a request lies; `what` is the end of its address, such as "result/". */
+export const fileAddress = (id, what) => new URL(`requests/${encodeURIComponent(id)}/${what}`, root).href;
 
 /** A file of a request as a Blob, and the name that the service gives it, or null. */
 export async function file(id, what) {
-  const response = await answer(`requests/${encodeURIComponent(id)}/${what}/`);
+  const response = await answer(`requests/${encodeURIComponent(id)}/${what}`);
   return { blob: await whole(() => response.blob()), name: fileName(response.headers.get("Content-Disposition")) };
 }
 

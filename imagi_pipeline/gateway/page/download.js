@@ -20,7 +20,7 @@ async function fetchFile(id, what) {
   const { blob, name } = await api.file(id, what);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = name ?? what;
+  link.download = name ?? what.replace("/", "");
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), FREE_AFTER);
 }

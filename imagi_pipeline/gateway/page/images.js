@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { comparison } from "./comparison.js";
 import { $, copyOf, element, isWebAddress, showText } from "./dom.js";
-import { count, nameOf, saving, savingText, size } from "./format.js";
+import { count, nameOf, number, saving, savingText, size } from "./format.js";
 import { openPages } from "./pages.js";
 import { Sources } from "./sources.js";
 
@@ -39,8 +39,7 @@ export function openImages(request, { onError, signal: outer }) {
   const pages = (status) => (offset, limit) => api.images(request.request_id, { status, offset, limit, signal });
   const common = { onError, signal };
   if (failed) {
-    const [list, button] = [$("failures-list"), $("failures-more")];
-    openPages({ list, button, load: pages("failed"), render: failureItem, ...common });
+    showFailures(request.request_id, signal).catch((error) => api.isAbort(error) || onError(error));
   }
   if (total !== failed) {
     const [list, button] = [$("images-list"), $("images-more")];
@@ -58,15 +57,30 @@ export function closeImages() {
   $("images-list").replaceChildren();
 }
 
-function failureItem(image) {
+async function showFailures(id, signal) {
+  const { groups } = await api.failures(id, signal);
+  if (!signal.aborted) $("failures-list").replaceChildren(...groups.map(failureItem));
+}
+
+function failureItem({ host, error, transient, count: total, first }) {
   const item = copyOf("failure");
-  item.querySelector(".failure-reason").textContent = image.error.message;
-  item.querySelector(".failure-url").append(link(image.url));
-  item.querySelector("code").textContent = image.error.code;
-  item.querySelector(".failure-kind span").textContent = image.transient
-    ? "may pass by itself"
-    : "needs a change first";
+  item.querySelector(".failure-reason").textContent = error.message;
+  item.querySelector("code").textContent = error.code;
+  const kind = transient ? "may pass by itself" : "needs a change first";
+  item.querySelector(".failure-kind span").textContent = `${count(total, "image")} of ${host}, ${kind}`;
+  const images = first.map((image) =>
+    element("li", {}, element("span", { class: "place", dir: "auto" }, placeOf(image)), " ", link(image.url)),
+  );
+  if (total > first.length) images.push(element("li", {}, `… and ${number(total - first.length)} more in the report.`));
+  item.querySelector(".failure-images").replaceChildren(...images);
   return item;
+}
+
+/** Where the CSV names an image, in the words of its rows: "Row 3, SKU-4711:". */
+function placeOf({ rows, items }) {
+  if (!rows.length) return "";
+  const place = rows.length === 1 ? `Row ${number(rows[0])}` : `Rows ${rows.map(number).join(", ")}`;
+  return `${[place, ...items].join(", ")}:`;
 }
 
 function imageCard(image) {

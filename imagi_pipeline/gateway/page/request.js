@@ -198,9 +198,10 @@ function showActions(status) {
     link.hidden = !isThere;
     if (isThere) offerDownload(link, id, what, showError);
   };
-  show($("download-result"), status.result !== null, "result");
-  show($("download-archive"), status.archive_url !== null, "archive");
-  show($("download-report"), status.report_url !== null, "report");
+  show($("download-result"), status.result !== null, "result/");
+  show($("download-archive"), status.archive_url !== null, "archive/");
+  show($("download-report"), status.report_url !== null, "report/");
+  show($("download-failures"), status.failures_url !== null, "failures.csv");
   $("retry-request").hidden = status.status === "completed";
   $("retry-request").textContent = status.status === "cancelled" ? "Go on with it" : "Try again";
   $("run-link").hidden = !isWebAddress(status.run_url);
