@@ -313,7 +313,7 @@ def _failures(gateway: Gateway, request_id: str, caller: Caller) -> Failures:
 
 
 @router.get(
-    "/requests/{request_id}/failures.csv",
+    "/requests/{request_id}/failures.csv/",
     response_class=Response,
     responses={200: _CSV_ANSWER, **responses(404, 409, 503)},
 )
