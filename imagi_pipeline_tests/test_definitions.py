@@ -26,7 +26,8 @@ def test_the_lineage_goes_from_upload_to_result() -> None:
         for key in graph.get_all_asset_keys()
     }
     assert parents == {
-        "uploaded_csv": set(),
+        "landing_folder": set(),
+        "uploaded_csv": {"landing_folder"},
         "compressed_image": {"uploaded_csv"},
         "compression_report": {"uploaded_csv", "compressed_image"},
         "enriched_csv": {"uploaded_csv", "compression_report"},

@@ -1,4 +1,4 @@
-"""The four assets: uploaded_csv -> compressed_image -> compression_report -> enriched_csv.
+"""The assets: landing_folder -> uploaded_csv -> compressed_image -> compression_report -> enriched_csv.
 
 All that a run needs is found from its partition key, so every asset can be materialized from the UI without
 configuration. What passes between steps lies in the storage, where other machines find it, so no step has an
@@ -35,6 +35,7 @@ from imagi_pipeline.orchestration.partitions import (
     COMPRESSION_REPORT,
     ENRICHED_CSV,
     GROUP,
+    LANDING_FOLDER,
     LINEAGE_ONLY,
     OWNERS,
     UPLOADED_CSV,
@@ -65,8 +66,19 @@ from imagi_pipeline.orchestration.resources import ImagiResource
 CONTACT_SHEET_IMAGES = 8
 
 
+landing_folder = dg.AssetSpec(
+    LANDING_FOLDER,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"file"},
+    description="Where CSVs arrive: dropped by people, or put there by the gateway. "
+    "landing_folder_sensor makes a request of each.",
+)
+
+
 @dg.asset(
     key=UPLOADED_CSV,
+    deps=[LANDING_FOLDER],
     partitions_def=requests_partitions_def,
     group_name=GROUP,
     owners=OWNERS,

@@ -4,7 +4,7 @@ A check tells, it does not decide: the request is done whatever it finds, even w
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 import dagster as dg
@@ -14,8 +14,13 @@ from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.enriching import stored_records
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.storage.store import Store
-from imagi_pipeline.core.upkeep.checks import Level, check_landing
-from imagi_pipeline.orchestration.partitions import COMPRESSION_REPORT, ENRICHED_CSV, UPLOADED_CSV
+from imagi_pipeline.core.upkeep.checks import Finding, Level, check_images, check_landing
+from imagi_pipeline.orchestration.partitions import (
+    COMPRESSED_IMAGE,
+    COMPRESSION_REPORT,
+    ENRICHED_CSV,
+    LANDING_FOLDER,
+)
 from imagi_pipeline.orchestration.request_files import read_manifest, read_report, read_upload
 from imagi_pipeline.orchestration.resources import ImagiResource
 
@@ -46,17 +51,30 @@ def every_image_compressed(
     return images_compressed(reports.summarize(report))
 
 
-@dg.asset_check(asset=UPLOADED_CSV)
+@dg.asset_check(asset=LANDING_FOLDER)
 def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult:
     """No file has been waiting in the landing folder for more than 10 minutes.
 
-    No part of the job of a request; `landing_folder_watch` evaluates it every minute.
+    No part of the job of a request; `landing_folder_watch` evaluates it every minute. Nothing materializes
+    the folder: the UI would no longer show an evaluation from before a materialization.
     """
-    findings = check_landing(imagi.store(), time.time())
-    waits = [finding for finding in findings if finding.level != Level.OK]
+    return _of_findings(check_landing(imagi.store(), time.time()))
+
+
+@dg.asset_check(asset=COMPRESSED_IMAGE)
+def every_image_has_its_record(imagi: ImagiResource) -> dg.AssetCheckResult:
+    """Each stored image has its record, and each record its image, as `imagi doctor` checks it.
+
+    It goes through the whole storage, so it is evaluated when it is launched, and not by each request.
+    """
+    return _of_findings(check_images(imagi.store(), time.time()))
+
+
+def _of_findings(findings: Sequence[Finding]) -> dg.AssetCheckResult:
+    bad = [finding for finding in findings if finding.level != Level.OK]
     return _result(
-        passed=not waits,
-        description="\n".join(f"{finding.message} {finding.remedy}" for finding in waits) or None,
+        passed=not bad,
+        description="\n".join(f"{finding.message} {finding.remedy}" for finding in bad) or None,
     )
 
 

@@ -5,6 +5,7 @@ import dagster as dg
 requests_partitions_def = dg.DynamicPartitionsDefinition(name="requests")
 images_partitions_def = dg.DynamicPartitionsDefinition(name="images")
 
+LANDING_FOLDER = dg.AssetKey("landing_folder")
 UPLOADED_CSV = dg.AssetKey("uploaded_csv")
 COMPRESSION_REPORT = dg.AssetKey("compression_report")
 ENRICHED_CSV = dg.AssetKey("enriched_csv")

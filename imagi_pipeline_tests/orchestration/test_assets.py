@@ -193,18 +193,39 @@ def test_a_small_request_writes_few_events_and_tags(
     assert len(ours) <= 3, ours
 
 
-def test_a_damaged_result_fails_its_check(installation: Installation, image_host: ImageHost) -> None:
-    done = installation.process(csv_of(image_host.add("a.jpg", "b.jpg")))
-    path = installation.store.result(done.request_id, "products.csv")
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([lines[0], lines[2], lines[1]]))
-    key = dg.AssetCheckKey(dg.AssetKey("enriched_csv"), "has_the_rows_of_the_upload")
+def evaluate_check(installation: Installation, asset: str, name: str) -> dg.AssetCheckEvaluation:
+    """Execute one check by itself, as the button of the UI does."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), name)
     job = installation.definitions.resolve_implicit_global_asset_job_def()
     result = job.get_subset(asset_selection=set(), asset_check_selection={key}).execute_in_process(
         instance=installation.instance
     )
     (evaluation,) = result.get_asset_check_evaluations()
+    return evaluation
+
+
+def test_a_damaged_result_fails_its_check(installation: Installation, image_host: ImageHost) -> None:
+    done = installation.process(csv_of(image_host.add("a.jpg", "b.jpg")))
+    path = installation.store.result(done.request_id, "products.csv")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], lines[2], lines[1]]))
+    assert not evaluate_check(installation, "enriched_csv", "has_the_rows_of_the_upload").passed
+
+
+def test_an_image_that_vanished_from_the_storage_fails_its_check(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    done = installation.process(csv_of(image_host.add("a.jpg", "b.jpg")))
+    assert evaluate_check(installation, "compressed_image", "every_image_has_its_record").passed
+    row, _ = result_rows(installation, done.request_id)
+    image = installation.store.compressed / row["Output Image Urls"].rpartition("/media/")[2]
+    image.unlink()
+    os.utime(
+        str(image.with_suffix(".json")), (1, 1)
+    )  # it was not stored just now, perhaps with its image to come
+    evaluation = evaluate_check(installation, "compressed_image", "every_image_has_its_record")
     assert not evaluation.passed
+    assert image.stem in str(evaluation.description)
 
 
 def test_many_chunks_count_as_one_request(

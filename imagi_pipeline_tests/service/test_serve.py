@@ -31,6 +31,24 @@ mutation($keys: [String!]!) {
 }
 """
 
+CHECKS_OF_LANDING_FOLDER = """
+query { assetNodeOrError(assetKey: {path: ["landing_folder"]}) { ... on AssetNode {
+  assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } }
+} } }
+"""
+LANDING_FOLDER_IS_FINE = {
+    "assetNodeOrError": {
+        "assetChecksOrError": {
+            "checks": [
+                {
+                    "name": "nothing_waits_in_landing_folder",
+                    "executionForLatestMaterialization": {"status": "SUCCEEDED"},
+                }
+            ]
+        }
+    }
+}
+
 
 def test_a_dropped_csv_comes_back_with_urls_that_can_be_opened(
     service: Service, image_host: ImageHost
@@ -46,6 +64,7 @@ def test_a_dropped_csv_comes_back_with_urls_that_can_be_opened(
         assert (image.status_code, image.headers["Content-Type"]) == (200, "image/jpeg")
         assert image.headers["X-Content-Type-Options"] == "nosniff"
     assert wait_for(lambda: not list((service.storage / "landing").iterdir()))
+    assert wait_for(lambda: service.query(CHECKS_OF_LANDING_FOLDER) == LANDING_FOLDER_IS_FINE)
 
 
 def test_a_failed_image_is_tried_again_alone_once_its_host_is_repaired(
