@@ -300,6 +300,17 @@ def submit(
 
 
 @app.command()
+def worker(
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Runs at the same time.")] = 1,
+) -> None:
+    """Execute runs that a Celery launcher in dagster.yaml sends to its workers (docs/operations.md)."""
+    from imagi_pipeline.service.worker import work
+
+    with plain_errors(False):
+        work(processes)
+
+
+@app.command()
 def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="Remove unfinished files that killed processes left a day ago.")

@@ -1,11 +1,11 @@
 """The default run launcher plus the health check that run monitoring needs to find dead runs.
 
 The process that executes a run holds a shared `flock` on `<DAGSTER_HOME>/run_locks/<run_id>.lock`,
-which the kernel frees however the process ends. A run is alive while somebody holds its lock, or
-while the code server that launched it says that its process runs (that covers what holds no lock:
-the time before the first step and between the steps of a multiprocess run, steps on other machines,
-jobs without our resource). With neither for a grace period the run is dead: run monitoring fails it
-and run retries start it again.
+which the kernel frees however the process ends, and where PostgreSQL is the storage a lock there, for
+other machines. A run is alive while somebody holds one of its locks, or while the code server that
+launched it says that its process runs (that covers what holds no lock: the time before the first step
+and between the steps of a multiprocess run, jobs without our resource). With neither for a grace period
+the run is dead: run monitoring fails it and run retries start it again.
 
 What happens on which death (tried with Dagster 1.13.27):
 
@@ -34,8 +34,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,8 +46,48 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, deserialize_value
 
 from imagi_pipeline.contract import MAX_RETRIES_TAG
+from imagi_pipeline.orchestration.internals.postgres_run_locks import hold_lock, is_held
 
 _CODE_SERVER_TIMEOUT_SECONDS = 5
+
+
+GRACE = {
+    "grace_seconds": dg.Field(
+        float,
+        default_value=30.0,
+        description="Seconds without a sign of life after which a run counts as dead.",
+    )
+}
+
+
+class SignsOfLife:
+    """Tells a dead run from one that shows no sign of life for a moment."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
+        self._lifeless_since: dict[str, float] = {}
+
+    def health(
+        self, instance: dg.DagsterInstance, run_id: str, is_known_to_live: Callable[[], bool] = lambda: False
+    ) -> CheckRunHealthResult:
+        """Return RUNNING, or FAILED once nobody held a lock of the run, or knew of it, for the grace period.
+
+        The period counts from the first check that saw no sign, so it starts anew with the daemon.
+        """
+        lock = _lock_path(instance, run_id)
+        if _is_locked(lock) or _is_locked_elsewhere(instance, run_id) or is_known_to_live():
+            self._lifeless_since.pop(run_id, None)
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        now = time.monotonic()
+        if now - self._lifeless_since.setdefault(run_id, now) < self._grace_seconds:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        del self._lifeless_since[run_id]
+        lock.unlink(missing_ok=True)
+        return CheckRunHealthResult(
+            WorkerStatus.FAILED,
+            f"No process has been executing the run for {self._grace_seconds:g} seconds: it was"
+            " killed, or the machine was restarted",
+        )
 
 
 class ImagiRunLauncher(dg.DefaultRunLauncher, ConfigurableClass):
@@ -55,19 +95,12 @@ class ImagiRunLauncher(dg.DefaultRunLauncher, ConfigurableClass):
 
     def __init__(self, grace_seconds: float, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)
-        self._grace_seconds = grace_seconds
-        self._lifeless_since: dict[str, float] = {}
+        self._signs_of_life = SignsOfLife(grace_seconds)
 
     @classmethod
     def config_type(cls) -> dict[str, dg.Field]:
         """Return what `dagster.yaml` may say under `run_launcher: config`."""
-        return {
-            "grace_seconds": dg.Field(
-                float,
-                default_value=30.0,
-                description="Seconds without a sign of life after which a run counts as dead.",
-            )
-        }
+        return GRACE
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
@@ -80,23 +113,9 @@ class ImagiRunLauncher(dg.DefaultRunLauncher, ConfigurableClass):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Return RUNNING, or FAILED once the run has shown no sign of life for the grace period.
-
-        The period counts from the first check that saw none, so it starts anew with the daemon.
-        """
-        lock = _lock_path(self._instance, run.run_id)
-        if _is_locked(lock) or self._code_server_runs(run.run_id):
-            self._lifeless_since.pop(run.run_id, None)
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        now = time.monotonic()
-        if now - self._lifeless_since.setdefault(run.run_id, now) < self._grace_seconds:
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        del self._lifeless_since[run.run_id]
-        lock.unlink(missing_ok=True)
-        return CheckRunHealthResult(
-            WorkerStatus.FAILED,
-            f"No process has been executing the run for {self._grace_seconds:g} seconds: it was"
-            " killed, or the machine was restarted",
+        """Return RUNNING, or FAILED once the run has shown no sign of life for the grace period."""
+        return self._signs_of_life.health(
+            self._instance, run.run_id, lambda: self._code_server_runs(run.run_id)
         )
 
     def terminate(self, run_id: str) -> bool:
@@ -127,10 +146,22 @@ def hold_run_lock(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     path = _lock_path(instance, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _acquire(path)
+    url = _postgres_url(instance)
     try:
-        yield
+        with hold_lock(url, run_id) if url else nullcontext():
+            yield
     finally:
         _release(descriptor, path)
+
+
+def _is_locked_elsewhere(instance: dg.DagsterInstance, run_id: str) -> bool:
+    url = _postgres_url(instance)
+    return bool(url) and is_held(str(url), run_id)
+
+
+def _postgres_url(instance: dg.DagsterInstance) -> str | None:
+    """Find the database of an instance on PostgreSQL, by Dagster's storage or ours."""
+    return getattr(instance.event_log_storage, "postgres_url", None)
 
 
 def _lock_path(instance: dg.DagsterInstance, run_id: str) -> Path:

@@ -1,0 +1,86 @@
+"""Whole runs on Celery workers (extra `celery`), found dead and stopped as runs of the default launcher are.
+
+To be named in `dagster.yaml`, with the configuration of dagster-celery's launcher: see deploy/dagster.yaml.
+A run is one task: no task waits for another one, so workers cannot lock each other out (dagster#29660).
+
+What is ours: dagster-celery asks the broker whether a run lives, which says "started" for ever of a worker
+that was killed; here the run's locks tell (`run_launcher.py`), which needs PostgreSQL where workers are on
+other machines. It also stops a run without telling Dagster that the run is being stopped.
+
+Relied on, of dagster-celery (0.29.27), and tried in the tests with real workers:
+`CeleryRunLauncher.celery` is the Celery application; `create_execute_job_task` makes its task; the tag
+`dagster-celery/task_id`; a task is ended by SIGTERM, which a run takes as a cancellation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self, cast
+
+import dagster as dg
+from dagster._core.launcher import CheckRunHealthResult
+from dagster._serdes import ConfigurableClassData
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+from dagster_celery.tasks import create_execute_job_task
+
+from imagi_pipeline.contract import MAX_RETRIES_TAG
+from imagi_pipeline.orchestration.run_launcher import GRACE, SignsOfLife
+
+SETTINGS_OF_CELERY = {
+    # A task that a worker has taken and not begun would be lost to the others until it ends.
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    # Nobody asks for the results: the run itself tells.
+    "task_ignore_result": True,
+    "broker_connection_retry_on_startup": True,
+    # Memory that a run left behind goes with its process.
+    "worker_max_tasks_per_child": 50,
+}
+
+
+class ImagiCeleryRunLauncher(CeleryRunLauncher):
+    """Dagster's, with a health check that a killed worker does not deceive, and orderly cancellation."""
+
+    def __init__(self, grace_seconds: float, **options: Any) -> None:
+        options["config_source"] = SETTINGS_OF_CELERY | (options.get("config_source") or {})
+        super().__init__(**options)
+        self._signs_of_life = SignsOfLife(grace_seconds)
+
+    @classmethod
+    def config_type(cls) -> Any:
+        """Return what `dagster.yaml` may say under `run_launcher: config`."""
+        return {**cast("dict[str, Any]", super().config_type()), **GRACE}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
+        """Make the launcher that `dagster.yaml` describes."""
+        return cls(inst_data=inst_data, **config_value)
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """False: a run whose worker died is started anew, and finds what was done in the image records."""
+        return False
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Return RUNNING, or FAILED once the run has shown no sign of life for the grace period."""
+        return self._signs_of_life.health(self._instance, run.run_id)
+
+    def terminate(self, run_id: str) -> bool:
+        """Have a run stopped, also one that no worker has begun."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.add_run_tags(run_id, {MAX_RETRIES_TAG: "0"})
+        self._instance.report_run_canceling(run)
+        if task := run.tags.get(DAGSTER_CELERY_TASK_ID_TAG):
+            self.celery.control.revoke(task, terminate=True)
+        return True
+
+    def work(self, processes: int) -> None:
+        """Be a worker that has so many runs at a time, until SIGTERM; runs under way are finished first."""
+        create_execute_job_task(self.celery)
+        options = ["--concurrency", str(processes), "--queues", self.default_queue]
+        # Workers need not know of each other.
+        options += ["--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+        self.celery.worker_main(["worker", *options])

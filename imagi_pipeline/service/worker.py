@@ -1,0 +1,19 @@
+"""One of the workers that the launcher of `dagster.yaml` sends runs to."""
+
+from __future__ import annotations
+
+from imagi_pipeline.orchestration.instance import open_instance
+
+
+def work(processes: int) -> None:
+    """Execute runs, so many at a time, until SIGTERM. Raises OSError where no run is sent to workers."""
+    with open_instance() as instance:
+        launcher = instance.run_launcher
+    if not hasattr(launcher, "work"):
+        raise OSError(
+            "The dagster.yaml in DAGSTER_HOME sends no runs to workers: its run_launcher must be "
+            "ImagiCeleryRunLauncher, as in deploy/dagster.yaml."
+        )
+    from imagi_pipeline import definitions  # noqa: F401 - its processes are forked with everything imported
+
+    launcher.work(processes)
