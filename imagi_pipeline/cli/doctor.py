@@ -6,6 +6,7 @@ The checks change nothing, but for a probe file that they remove again; `remove_
 from __future__ import annotations
 
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -33,6 +34,8 @@ from imagi_pipeline.core.upkeep.checks import (
     leftovers,
 )
 from imagi_pipeline.settings import Settings
+
+PARTS_OF_DAGSTER = ("dagster-webserver", "dagster-graphql", "dagster-postgres", "dagster-celery")
 
 Check = Callable[[], list[Finding]]
 
@@ -66,10 +69,7 @@ def check_versions(settings: Settings) -> list[Finding]:
     versions = {name: metadata.version(name) for name in ("imagi_pipeline", "dagster", "pillow")}
     shown = ", ".join(f"{name} {version}" for name, version in versions.items())
     findings = [Finding("versions", Level.OK, f"Python {platform.python_version()}, {shown}.")]
-    if (web := metadata.version("dagster-webserver")) != versions["dagster"]:
-        message = f"dagster is {versions['dagster']}, dagster-webserver is {web}."
-        mend = f"pip install dagster-webserver=={versions['dagster']}"
-        findings.append(Finding("versions", Level.ERROR, message, mend))
+    findings += check_parts_of_dagster(versions["dagster"])
     if not jpeg_coefficients.is_available():
         lost, cure = jpeg_coefficients.WHAT_IS_LOST, jpeg_coefficients.HOW_TO_GET_IT
         findings.append(Finding("versions", Level.WARNING, lost, cure))
@@ -82,6 +82,31 @@ def check_versions(settings: Settings) -> list[Finding]:
             mend = "Install a wheel of Pillow from PyPI, which has it: pip install --force-reinstall pillow"
             findings.append(Finding("versions", level, f"This Pillow was built without {needed_for}.", mend))
     return findings
+
+
+def check_parts_of_dagster(version: str) -> list[Finding]:
+    """Return which installed parts of Dagster belong to another version than this one of Dagster itself."""
+    wanted = {name: found for name in PARTS_OF_DAGSTER if (found := _dagster_of(name))}
+    strange = {name: found for name, found in wanted.items() if found != version}
+    if not strange:
+        return []
+    message = f"dagster is {version}, but "
+    message += ", ".join(f"{name} is for dagster {found}" for name, found in strange.items()) + "."
+    # The parts that come out last decide: all parts of one version are there only when they are.
+    oldest = min(wanted.values(), key=lambda found: [int(part) for part in found.split(".")])
+    names = [f"{name}=={metadata.version(name)}" if wanted[name] == oldest else name for name in wanted]
+    mend = " ".join(["pip install", f"dagster=={oldest}", *names])
+    return [Finding("versions", Level.ERROR, message, mend)]
+
+
+def _dagster_of(name: str) -> str | None:
+    """Return the version of Dagster that an installed part of it belongs to; None if it is not installed."""
+    try:
+        needed = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return None
+    exact = (found for line in needed if (found := re.fullmatch(r"dagster==([\d.]+)", line)))
+    return next((found[1] for found in exact), None)
 
 
 def remove_leftovers(store: Store) -> list[UPath]:

@@ -22,7 +22,7 @@ from imagi_pipeline.contract import (
     with_upkeep,
 )
 from imagi_pipeline.core.request_status import COMPLETED, RequestStatus
-from imagi_pipeline.orchestration.storage_checks import network_file_system, wrong_driver
+from imagi_pipeline.orchestration.storage_checks import network_file_system, unusable_database, wrong_driver
 from imagi_pipeline.settings import default_folder
 
 NO_CAPTURE = {
@@ -42,10 +42,10 @@ def furnish_home() -> Path:
     home = Path(os.environ.get("DAGSTER_HOME") or default_folder() / "dagster_home").expanduser().absolute()
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
+    if problem := wrong_driver(home) or unusable_database(home):
+        raise OSError(problem)
     if not ((home / READY).exists() and (home / "dagster.yaml").exists()):
         _furnish(home)
-    if problem := wrong_driver(home):
-        raise OSError(problem)
     return home
 
 
@@ -61,7 +61,7 @@ def _furnish(home: Path) -> None:
                 )
             packaged = resources.files("imagi_pipeline.orchestration") / "dagster.yaml"
             (home / "dagster.yaml").write_bytes(packaged.read_bytes())
-        if wrong_driver(home) is None and not (home / READY).exists():
+        if not (home / READY).exists():
             with dg.DagsterInstance.get() as instance:
                 instance.get_runs(limit=1)
             (home / READY).touch()

@@ -23,7 +23,7 @@ from imagi_pipeline.orchestration.instance import READY
 from imagi_pipeline.orchestration.internals import embedded_storage
 from imagi_pipeline.orchestration.internals.run_history import request_of_run, run_records
 from imagi_pipeline.orchestration.run_launcher import ImagiRunLauncher
-from imagi_pipeline.orchestration.storage_checks import network_file_system, wrong_driver
+from imagi_pipeline.orchestration.storage_checks import network_file_system, unusable_database, wrong_driver
 from imagi_pipeline.settings import default_folder
 
 SECONDS_TO_BEGIN = 60.0
@@ -47,8 +47,8 @@ def check_home(home: Path) -> list[Finding]:
     if not (home / READY).exists():
         message = f"The databases of {home} were never made by a command of ours."
         return [Finding("home", Level.WARNING, message, _FURNISH)]
-    if problem := wrong_driver(home):
-        return [Finding("home", Level.ERROR, problem, "Write it, and restart.")]
+    if problem := wrong_driver(home) or unusable_database(home):
+        return [Finding("home", Level.ERROR, problem, "Mend it, and restart.")]
     if not os.access(home, os.W_OK):
         return [Finding("home", Level.ERROR, f"{home} cannot be written.", f"chown -R {os.getuid()} {home}")]
     return [Finding("home", Level.OK, f"DAGSTER_HOME is {home}.")]
@@ -66,7 +66,7 @@ def check_instance(instance: dg.DagsterInstance) -> list[Finding]:
     """Return whether dagster.yaml says what dead runs need to be found and tried again."""
     said = {
         f"run_launcher is not {ImagiRunLauncher.__name__}: runs that lost their process are never found": (
-            isinstance(instance.run_launcher, ImagiRunLauncher)
+            type(instance.run_launcher).__module__.startswith("imagi_pipeline.")  # or that of Celery workers
         ),
         "run_monitoring is off: runs that lost their process stay STARTED": instance.run_monitoring_enabled,
         "run_retries is off: a run whose process was killed is not tried again": instance.run_retries_enabled,

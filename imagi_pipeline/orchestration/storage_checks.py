@@ -8,7 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import yaml
+from sqlalchemy.pool import NullPool
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {
@@ -36,6 +38,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 """Of these, SQLite's write-ahead log cannot be used: it needs memory that all processes share."""
 
+SECONDS_TO_CONNECT = 5
 POSTGRES_URL = "postgresql+psycopg2://"
 
 
@@ -87,6 +90,46 @@ def wrong_driver(home: Path) -> str | None:
             f"instead of `{scheme}://`."
         )
     return None
+
+
+def unusable_database(home: Path) -> str | None:
+    """Say why the PostgreSQL of a home cannot be used now, without its password; None if it can.
+
+    Dagster itself tries for a quarter of a minute, and then tells neither the place nor the reason.
+    """
+    try:
+        if url := _postgres_url(home):
+            options = {"connect_timeout": SECONDS_TO_CONNECT}
+            sa.create_engine(url, poolclass=NullPool, connect_args=options).connect().close()
+    except ValueError as error:
+        return f"dagster.yaml: {error}"
+    except ImportError:
+        return "The driver of PostgreSQL is not installed: pip install 'imagi_pipeline[postgres]'."
+    except sa.exc.OperationalError as error:
+        reason = " ".join(str(error.orig).split())
+        return f"PostgreSQL: {reason} Start it, or correct `postgres_url` of {home / 'dagster.yaml'}."
+    return None
+
+
+def _postgres_url(home: Path) -> sa.URL | None:
+    """Find the URL of the database that a home names, if it names one; raises ValueError for no such URL."""
+    try:
+        storage = named_storage(home).get("storage", {})
+    except (OSError, yaml.YAMLError):
+        return None
+    block = storage.get("postgres") or storage.get("custom", {}).get("config", {})
+    said = block.get("postgres_url")
+    if not said:
+        return None
+    if not _text(said):
+        raise ValueError(f"`postgres_url` is to come from {said['env']}, which is not set.")
+    try:
+        url = sa.make_url(_text(said))
+    except sa.exc.ArgumentError as error:
+        raise ValueError(f"`postgres_url` is no URL. It must begin with `{POSTGRES_URL}`.") from error
+    if url.get_backend_name() != "postgresql":
+        raise ValueError(f"`postgres_url` begins with `{url.drivername}://` instead of `{POSTGRES_URL}`.")
+    return url.set(drivername=POSTGRES_URL.removesuffix("://"))
 
 
 def _text(value: object) -> str:

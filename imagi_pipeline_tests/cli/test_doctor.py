@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 from PIL import features
 
-from imagi_pipeline.cli.doctor import check_versions, examine, remove_leftovers
+from imagi_pipeline.cli.doctor import check_parts_of_dagster, check_versions, examine, remove_leftovers
 from imagi_pipeline.core.images import jpeg_coefficients
 from imagi_pipeline.core.storage.landing import publish
 from imagi_pipeline.core.storage.manifests import RequestManifest
@@ -431,3 +432,13 @@ def test_a_missing_native_extension_is_a_warning_that_tells_how_to_get_it(
     findings = [finding for finding in check_versions(Settings()) if finding.level is Level.WARNING]
 
     assert [finding.message for finding in findings] == [jpeg_coefficients.WHAT_IS_LOST]
+
+
+def test_doctor_finds_parts_of_dagster_that_do_not_fit_and_says_what_to_install() -> None:
+    here = metadata.version("dagster-webserver")
+    assert check_parts_of_dagster(here) == []
+    (finding,) = check_parts_of_dagster("1.99.0")
+    assert finding.level == "error"
+    assert f"dagster is 1.99.0, but dagster-webserver is for dagster {here}" in finding.message
+    assert str(finding.remedy).startswith(f"pip install dagster=={here} dagster-webserver=={here} ")
+    assert f"dagster-postgres=={metadata.version('dagster-postgres')}" in str(finding.remedy)

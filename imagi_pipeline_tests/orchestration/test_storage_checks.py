@@ -9,7 +9,7 @@ from imagi_pipeline.orchestration import instance as instance_module
 from imagi_pipeline.orchestration.instance import furnish_home
 from imagi_pipeline.orchestration.instance_checks import check_event_storage, check_home, existing_instance
 from imagi_pipeline.orchestration.storage_checks import network_file_system, wrong_driver
-from imagi_pipeline_tests.storages import DAGSTERS_OWN, EMBEDDED, furnish
+from imagi_pipeline_tests.storages import DAGSTERS_OWN, EMBEDDED, POSTGRES, PostgresServer, furnish
 
 MOUNTS = r"""
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -80,6 +80,37 @@ def test_the_start_and_doctor_say_what_to_write_for_the_driver_of_postgresql(
     (home / ".imagi_ready").touch()
     (finding,) = check_home(home)
     assert (finding.level, finding.message) == ("error", str(raised.value))
+
+
+BY_URL = "postgresql+psycopg2://imagi:geheim@127.0.0.1:{port}/{database}"
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("", "OUR_DATABASE, which is not set"),
+        ("127.0.0.1", "is no URL"),
+        ("mysql://imagi:geheim@127.0.0.1/x", "begins with `mysql://`"),
+        (BY_URL.format(port=1, database="x"), "Connection refused"),
+        (BY_URL.format(port="PORT", database="no_such_database"), "does not exist"),
+    ],
+)
+def test_the_start_and_doctor_tell_why_a_database_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer, url: str, what: str
+) -> None:
+    monkeypatch.setenv("OUR_DATABASE", url.replace("PORT", str(postgres.port)))
+    home = tmp_path / "dagster_home"
+    furnish(home, POSTGRES)
+    text = (home / "dagster.yaml").read_text()
+    (home / "dagster.yaml").write_text(
+        text.replace("postgres_url: null", "postgres_url: {env: OUR_DATABASE}")
+    )
+    (home / ".imagi_ready").touch()
+    with pytest.raises(OSError, match=what) as raised:
+        furnish_home()
+    (finding,) = check_home(home)
+    assert (finding.level, finding.message) == ("error", str(raised.value))
+    assert "geheim" not in finding.message
 
 
 def test_a_url_that_names_the_driver_is_good(tmp_path: Path) -> None:
