@@ -32,7 +32,7 @@
 #define DC_LIMIT 1024
 #define MOST_SCANS 100 /* an encoder writes about ten; each one of a bomb costs a pass over all blocks */
 #define OUTPUT_CHUNK 65536
-#define COUNTED_BLOCKS 6000 /* about as many blocks are looked at to fit the Huffman tables */
+#define COUNTED_BLOCKS 4000 /* about as many blocks are looked at to fit the Huffman tables */
 #define DC_SYMBOLS 12
 #define LONGEST_CODE 16
 #define MEMORY_BESIDES_COEFFICIENTS (1 << 20)

@@ -20,7 +20,7 @@ _HUFFMAN_OF_SAME = {
     "fast": Huffman.COUNTED,
     "balanced": Huffman.COUNTED,
     "small": Huffman.PROGRESSIVE,
-    "lossless": Huffman.PROGRESSIVE,
+    "lossless": Huffman.COUNTED,
 }
 _HUFFMAN = {"fast": Huffman.STANDARD, "balanced": Huffman.COUNTED, "small": Huffman.PROGRESSIVE}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 
 from imagi_pipeline.core.images.compress import compress
-from imagi_pipeline.core.images.jpeg_coefficients import Huffman, is_available, rewritten
+from imagi_pipeline.core.images.jpeg_coefficients import DEAD_ZONE, Huffman, is_available, rewritten
+from imagi_pipeline_tests.core.images import jpeg_reference
 from imagi_pipeline_tests.core.images.pictures import (
     DEFAULT,
     SECRET,
@@ -101,6 +103,26 @@ def test_coarser_steps_make_it_smaller_and_it_looks_the_same(kind: str) -> None:
     assert not made.is_lossless
     assert len(made.data) < 0.7 * len(source)
     assert mean_difference(opened(made.data), opened(source)) < 4
+
+
+def test_levels_are_divided_as_told_and_decoders_show_what_they_mean() -> None:
+    source = saved(photo(72, 40).convert("L"), "JPEG", quality=85)
+
+    made = rewritten(source, 70, Huffman.COUNTED, max_pixels=MOST_PIXELS)
+
+    assert made is not None
+    before, after = jpeg_reference.read(source), jpeg_reference.read(made.data)
+    kept = [old == new for old, new in zip(before.steps, after.steps, strict=True)]
+    assert 0 < sum(kept) < 64
+    for block, result in zip(before.blocks, after.blocks, strict=True):
+        for k in range(64):
+            exact = abs(block[k]) * before.steps[k] / after.steps[k]
+            rounded = exact if kept[k] else exact + (0.5 if k == 0 else DEAD_ZONE)
+            # The extension divides in 16 bits: what is next to a whole number may fall on either side.
+            assert {math.floor(rounded - 0.03), math.floor(rounded + 0.03)} >= {abs(result[k])}
+            assert block[k] * result[k] >= 0
+    shown = opened(made.data).tobytes()
+    assert max(abs(one - other) for one, other in zip(shown, after.pixels(), strict=True)) <= 1
 
 
 def test_the_table_fitted_to_a_sample_is_nearly_as_good_as_the_exact_one() -> None:

@@ -41,7 +41,7 @@ def test_lossless_changes_no_pixel(image_format: str) -> None:
 
     image = compress(source, LOSSLESS)
 
-    assert image.format == image_format
+    assert image.format == ("PNG" if image_format == "GIF" else image_format)
     assert opened(image.data).convert("RGB").tobytes() == opened(source).convert("RGB").tobytes()
     assert len(image.data) <= len(source)
 
