@@ -199,6 +199,7 @@ def serve(
             "ui": ui.url,
             "gateway": gateway.url,
             "landing": str(store.landing),
+            "outbox": str(store.outbox),
             "dagster_home": str(home),
         }
 
@@ -211,6 +212,7 @@ def serve(
                         f"Dagster UI      {facts['ui']}",
                         f"upload          {facts['gateway']}",
                         f"drop CSVs into  {facts['landing']}",
+                        f"results go to   {facts['outbox']}",
                     ]
                 )
 

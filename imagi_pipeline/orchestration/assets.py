@@ -30,6 +30,7 @@ from imagi_pipeline.orchestration.checks import (
     report_check,
     rows_of_the_upload,
 )
+from imagi_pipeline.orchestration.deliveries import deliver_result
 from imagi_pipeline.orchestration.partitions import (
     COMPRESSED_IMAGE,
     COMPRESSION_REPORT,
@@ -271,6 +272,8 @@ def _write_enriched_csv(
         has_the_rows_of_the_upload,
         lambda: rows_of_the_upload(table, store, path, in_place=in_place),
     )
+    if manifest.to_outbox:
+        deliver_result(store, request_id, manifest, table, (outputs, errors))
     with store.open(path) as file:
         shown = metadata.of_result(
             str(path), table, file.read(metadata.PREVIEW_BYTES), reports.summarize(report)

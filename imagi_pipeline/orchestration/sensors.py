@@ -27,6 +27,7 @@ from imagi_pipeline.core.storage.landing import (
 )
 from imagi_pipeline.orchestration.alerts import Watch, tell
 from imagi_pipeline.orchestration.checks import nothing_waits_in_landing_folder
+from imagi_pipeline.orchestration.deliveries import deliver_error
 from imagi_pipeline.orchestration.jobs import process_csv, purge
 from imagi_pipeline.orchestration.partitions import OWNERS, requests_partitions_def
 from imagi_pipeline.orchestration.progress import request_tags
@@ -100,18 +101,23 @@ def _run_request(request: LandedRequest) -> dg.RunRequest:
 def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiResource) -> dg.SkipReason | None:
     """Tell operators of a request, or a purge, that failed and that nothing will try again by itself.
 
+    Who dropped the CSV of the request into the landing folder finds the reason in the outbox.
+
     An alert that its receiver does not take is in the log all the same, and the failure on the run.
     """
     run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
     if run.tags.get(WILL_RETRY_TAG) == "true":
         return dg.SkipReason(f"Run {run.run_id} is tried again by itself.")
+    error = run.tags.get(ERROR_TAG) or context.failure_event.message or "Its run failed."
+    if run.job_name == JOB_NAME and (request_id := run.tags.get(REQUEST_ID_TAG)):
+        deliver_error(imagi.store(), request_id, error)
     alert = {
         "event": "request_failed" if run.job_name == JOB_NAME else "purge_failed",
         "request_id": run.tags.get(REQUEST_ID_TAG),
         "file": run.tags.get(FILE_TAG),
         "run_id": run.run_id,
         "error_code": run.tags.get(ERROR_CODE_TAG) or "run_failed",
-        "error": run.tags.get(ERROR_TAG) or context.failure_event.message,
+        "error": error,
     }
     tell(alert, imagi)
     return None

@@ -146,6 +146,29 @@ def test_records_and_hidden_files_are_not_served(service: Service, image_host: I
     assert (partial.status_code, partial.content) == (206, b"\xff\xd8")
 
 
+def test_what_became_of_a_dropped_file_lies_in_the_outbox(service: Service, image_host: ImageHost) -> None:
+    outbox = service.storage / "outbox"
+    missing = f"{image_host.base}/not-yet.jpg"
+    service.drop("out.csv", [*image_host.add("out.jpg"), missing])
+    request_id = service.request_of("out.csv")
+    service.finished(request_id)
+    enriched, failures = outbox / "out_enriched.csv", outbox / "out_failures.csv"
+    assert enriched.read_bytes() == (service.storage / "results" / request_id / "out.csv").read_bytes()
+    assert [line.partition(",")[0] for line in failures.read_text().splitlines()] == ["Images", missing]
+
+    image_host.add("not-yet.jpg")
+    url = f"{service.gateway}/imagi-process/requests/{request_id}/retry/"
+    assert requests.post(url, timeout=30).status_code == 202
+    wait_for(lambda: not failures.exists())
+    service.finished(request_id)
+    assert enriched.read_text().count("/media/") == 2
+
+    (service.storage / "landing" / "out.csv").write_text("name\nno image\n")
+    text = wait_for(lambda: [path.read_text() for path in outbox.glob("out_error.txt")])[0]
+    assert text.startswith("out.csv could not be processed.\n\nThe CSV names no image")
+    assert not [path for path in outbox.iterdir() if path.name.startswith(".")]
+
+
 def test_a_request_that_fails_says_why_over_graphql(service: Service) -> None:
     service.drop("empty.csv", [])
     done = service.finished(service.request_of("empty.csv"))

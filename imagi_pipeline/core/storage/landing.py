@@ -246,7 +246,7 @@ def _children(folder: UPath) -> list[UPath]:
 
 
 def _accept(store: Store, path: UPath, snapshot: FileSnapshot) -> LandedRequest:
-    manifest = RequestManifest(path.name)
+    manifest = RequestManifest(path.name, to_outbox=True)
     if not store.is_local:
         return LandedRequest(_id_in_bucket(path, snapshot), path, manifest)
     request_id = str(uuid.uuid4())
@@ -278,7 +278,7 @@ def _landed_in(folder: UPath) -> LandedRequest | None:
         data = None if manifest.is_symlink() else manifest.read_bytes()
     if data is None and not files[0].exists():
         return None
-    described = RequestManifest.from_json(data) if data else RequestManifest(files[0].name)
+    described = RequestManifest.from_json(data) if data else RequestManifest(files[0].name, to_outbox=True)
     return LandedRequest(folder.name, files[0], described)
 
 

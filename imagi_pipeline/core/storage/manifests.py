@@ -33,7 +33,8 @@ class RequestManifest:
 
     The name is made safe, whoever gave it: it becomes part of paths. `owner` is the name of the token that
     it was handed in with, `created` when, in seconds since 1970; `callback_url` is told its end. `in_place`
-    wants the new URLs in the place of the old ones. `options` are what its sender chose for the images,
+    wants the new URLs in the place of the old ones; with `to_outbox`, what becomes of it is delivered into
+    the outbox, since it was dropped. `options` are what its sender chose for the images,
     `settings` what they are made with (an identity of CompressionSettings): it is settled when the request
     is accepted, so None in one that is not accepted yet, or that was accepted by a version without options.
     """
@@ -45,6 +46,7 @@ class RequestManifest:
     created: float | None = None
     callback_url: str | None = None
     in_place: bool = False
+    to_outbox: bool = False
     options: CompressionOptions = field(default_factory=CompressionOptions)
     settings: str | None = None
 
@@ -81,10 +83,12 @@ class RequestManifest:
             *(values.get(key) or "" for key in ("base_url", "owner", "callback_url")),
         ]
         texts += columns if isinstance(columns, list) else [None]
-        is_valid = _is_time(values.get("created")) and isinstance(values.get("in_place", False), bool)
+        is_valid = _is_time(values.get("created")) and all(
+            isinstance(values.get(key, False), bool) for key in ("in_place", "to_outbox")
+        )
         if not (is_valid and all(isinstance(text, str) for text in texts)):
             expected = (
-                "a name, texts, texts as url_columns, seconds since 1970 as created, in_place a boolean"
+                "a name, texts, texts as url_columns, seconds since 1970 as created, a boolean as in_place"
             )
             raise ValueError(f"{MANIFEST} must have {expected}")
         return cls(

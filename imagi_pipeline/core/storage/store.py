@@ -2,8 +2,10 @@
 
     landing/                            people and the gateway write here
     landing/<request_id>/               a claimed or uploaded request, complete
+    outbox/                             what became of the CSVs that people dropped
     uploads/<request_id>/<name>.csv     the CSV as it came, never changed
     uploads/<request_id>/request.json   its name and the options given with it
+    uploads/<request_id>/outbox.json    what was delivered of it into the outbox
     references/<request_id>.csv         the asset uploaded_csv
     compressed/<aa>/<key>.jpg           compressed images, served over HTTP
     compressed/<aa>/<key>.json          image records
@@ -103,6 +105,11 @@ class Store:
     def landing(self) -> UPath:
         """Return the folder where people and programs drop CSVs."""
         return self.root / "landing"
+
+    @property
+    def outbox(self) -> UPath:
+        """Return where people find what became of the CSVs that they dropped."""
+        return self.root / "outbox"
 
     @property
     def uploads(self) -> UPath:
