@@ -112,6 +112,7 @@ def status_of_run(
         created=_time(tags.get(CREATED_TAG, "")) or created,
         finished=None if status == IN_QUEUE else finished,
         owner=tags.get(OWNER_TAG),
+        settings=tags.get(SETTINGS_TAG, "").partition("-")[2] or None,
     )
 
 

@@ -274,6 +274,11 @@ def submit(
         str | None, typer.Option("--callback-url", help="Where the service tells the end of the request.")
     ] = None,
     in_place: InPlaceOption = False,
+    preset: PresetOption = None,
+    quality: QualityOption = None,
+    output_format: FormatOption = None,
+    longest_side: LongestSideOption = None,
+    png: PngOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Upload a CSV to a running gateway."""
@@ -284,6 +289,7 @@ def submit(
         "base_url": base_url,
         "callback_url": callback_url,
         "in_place": "true" if in_place else None,
+        **_given_options(preset, quality, output_format, longest_side, png),
     }
     with plain_errors(as_json):
         client = GatewayClient(url or Settings().gateway_url, token)

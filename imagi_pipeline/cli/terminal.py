@@ -84,6 +84,8 @@ def print_rows(title: str, names: Sequence[str], rows: Sequence[Any]) -> None:
 def print_status(found: RequestStatus) -> None:
     """Print how far a request is."""
     facts = [("request", found.request_id), ("file", found.file or ""), ("status", found.status)]
+    if found.settings:
+        facts.append(("options", found.settings))
     if found.rows is not None:
         facts.append(("rows", f"{found.rows:,}"))
     if found.problems:

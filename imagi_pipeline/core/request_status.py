@@ -48,7 +48,8 @@ class RequestStatus:
     """The state of one request.
 
     `problems` are the entries of the CSV that are no usable URLs, `images_done` counts the failed images too,
-    times are seconds since 1970. `owner` is the name of the token that it was handed in with.
+    times are seconds since 1970. `owner` is the name of the token that it was handed in with,
+    `settings` what its images are made with, None while that is not settled.
     """
 
     request_id: str
@@ -67,6 +68,7 @@ class RequestStatus:
     created: float | None = None
     finished: float | None = None
     owner: str | None = None
+    settings: str | None = None
     upkeep: Upkeep | None = None
 
     @property

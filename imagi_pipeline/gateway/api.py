@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.errors import FetchError, ImagiError
 from imagi_pipeline.core.http.fetching import Fetcher
+from imagi_pipeline.core.images.options import MOST, WORDS
 from imagi_pipeline.core.reports import outcomes
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.store import Store
@@ -128,6 +129,38 @@ async def _caller(
 
 TheCaller = Annotated[Caller, Depends(_caller)]
 
+OF_IMAGES = "What images are made with; not given: as the service has it."
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "url_column": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Search only these columns (names or numbers from 1).",
+    },
+    "base_url": {"type": "string", "description": "What relative URLs are relative to."},
+    "callback_url": {"type": "string", "description": "Where to POST the status when the request ends."},
+    "in_place": {
+        "type": "boolean",
+        "default": False,
+        "description": "Write the new URLs in the place of the old ones, into no new columns. A failed image "
+        "keeps its URL there.",
+    },
+    **{
+        name: {"type": "string", "enum": list(words), "description": OF_IMAGES}
+        for name, words in WORDS.items()
+    },
+    **{
+        name: {"type": "integer", "minimum": 1, "maximum": most, "description": OF_IMAGES}
+        for name, most in MOST.items()
+    },
+}
+"""What may come with a CSV; `uploads.received` reads it."""
+
+_FILE_NAME = {
+    "type": "string",
+    "description": "Name of the file; else that in the form or the header.",
+}
+
 _CSV_BODY = {
     "requestBody": {
         "required": True,
@@ -138,22 +171,7 @@ _CSV_BODY = {
                     "required": ["file"],
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": "The CSV."},
-                        "url_column": {
-                            "type": "array",
-                            "items": {"type": "string"},
-                            "description": "Search only these columns (names or numbers from 1).",
-                        },
-                        "base_url": {"type": "string", "description": "What relative URLs are relative to."},
-                        "callback_url": {
-                            "type": "string",
-                            "description": "Where to POST the status when the request ends.",
-                        },
-                        "in_place": {
-                            "type": "boolean",
-                            "default": False,
-                            "description": "Write the new URLs in the place of the old ones, into no new "
-                            "columns. A failed image keeps its URL there.",
-                        },
+                        **_FIELDS,
                     },
                 }
             },
@@ -165,21 +183,12 @@ _CSV_BODY = {
                 "example": "id,Image\n1,https://shop.example/red.jpg\n",
             },
         },
-    }
+    },
+    "parameters": [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in {"filename": _FILE_NAME, **_FIELDS}.items()
+    ],
 }
-
-
-async def _raw_options(
-    filename: Annotated[str | None, Query(description="With a text/csv body: the file's name.")] = None,
-    url_column: Annotated[
-        list[str] | None, Query(description="With a text/csv body, as in the form.")
-    ] = None,
-    base_url: Annotated[str | None, Query(description="With a text/csv body, as in the form.")] = None,
-    callback_url: Annotated[str | None, Query(description="With a text/csv body, as in the form.")] = None,
-    in_place: Annotated[bool, Query(description="With a text/csv body, as in the form.")] = False,
-) -> None:
-    """Only for the documentation: `received` reads them."""
-
 
 router = APIRouter(prefix=API, responses=responses(401, 403, 422))
 
@@ -190,7 +199,6 @@ router = APIRouter(prefix=API, responses=responses(401, 403, 422))
     response_model=Accepted,
     responses=responses(413, 415, 503),
     openapi_extra=_CSV_BODY,
-    dependencies=[Depends(_raw_options)],
 )
 async def upload_csv(
     request: Request,
@@ -222,13 +230,13 @@ async def upload_csv(
     response_model=Inspection,
     responses=responses(413, 415),
     openapi_extra=_CSV_BODY,
-    dependencies=[Depends(_raw_options)],
 )
 async def inspect_csv(request: Request, gateway: TheGateway, caller: TheCaller) -> Inspection:
     """Tell what would be done with a CSV, without any network. Nothing is kept."""
     async with received(request, gateway.settings) as upload:
         _, found = await gateway.read(request, upload, caller, most=MOST_SHOWN)
-        return inspection_document(upload.options.name, found)
+        options = upload.options.compression.over(gateway.settings.compression)
+        return inspection_document(upload.options.name, found, options)
 
 
 @router.get("/check_request_status/{request_id}/", responses=responses(404, 503))

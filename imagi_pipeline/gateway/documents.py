@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from imagi_pipeline.core.csv.table import CsvFindings
+from imagi_pipeline.core.images.compression_settings import CompressionSettings, OutputFormat, Png, Preset
 from imagi_pipeline.core.reports import failure_groups, places_of
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, RequestStatus, Upkeep
 from imagi_pipeline.core.storage.keys import image_url
@@ -58,6 +59,18 @@ class UpkeepStatus(BaseModel):
     error: RequestError | None = Field(description="Only if it failed.")
 
 
+class ImageOptions(BaseModel):
+    """What images are made with."""
+
+    preset: Preset = Field(examples=["balanced"])
+    quality: int = Field(examples=[80])
+    format: OutputFormat = Field(examples=["same"])
+    longest_side: int | None = Field(
+        description="Pixels that larger images are scaled down to; null: none.", examples=[None]
+    )
+    png: Png = Field(examples=["auto"])
+
+
 class Status(BaseModel):
     """How far a request is. Sizes are in bytes, times in UTC."""
 
@@ -98,6 +111,13 @@ class Status(BaseModel):
     )
     upkeep: UpkeepStatus | None = Field(
         description="The newest work beside a result, which stays meanwhile; null if there was none."
+    )
+    options: ImageOptions | None = Field(
+        description="What its images are made with; null for a few seconds of a dropped file."
+    )
+    settings: str | None = Field(
+        description="The same as one text, as run tags and the report have it.",
+        examples=["balanced-q80-same"],
     )
     created: datetime | None = Field(examples=["2026-11-23T17:12:06Z"])
     finished: datetime | None = Field(examples=["2026-11-23T17:12:31Z"])
@@ -157,6 +177,7 @@ class Inspection(BaseModel):
     delimiter: str = Field(examples=[","])
     has_header: bool = Field(examples=[True])
     columns: list[str] = Field(examples=[["id", "Image"]])
+    options: ImageOptions = Field(description="What its images would be made with.")
     url_columns: list[str] = Field(description="The columns that hold image URLs.", examples=[["Image"]])
     rows: int = Field(examples=[100])
     warnings: list[str] = Field(
@@ -267,12 +288,14 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
         archive_url=f"{links}/archive/" if has_result else None,
         upkeep=_upkeep(found.upkeep) if found.upkeep else None,
         run_url=f"{settings.ui_url}/runs/{found.run_id}" if found.run_id else None,
+        options=image_options(CompressionSettings.of(found.settings)) if found.settings else None,
+        settings=found.settings,
         created=_time(found.created),
         finished=_time(found.finished),
     )
 
 
-def inspection_document(file: str, found: CsvFindings) -> Inspection:
+def inspection_document(file: str, found: CsvFindings, settings: CompressionSettings) -> Inspection:
     """Return what was found in a CSV."""
     return Inspection(
         file=file,
@@ -280,6 +303,7 @@ def inspection_document(file: str, found: CsvFindings) -> Inspection:
         delimiter=found.delimiter,
         has_header=found.has_header,
         columns=found.header,
+        options=image_options(settings),
         url_columns=found.url_columns,
         rows=found.data_row_count,
         warnings=[warning.message for warning in found.warnings],
@@ -298,6 +322,17 @@ def inspection_document(file: str, found: CsvFindings) -> Inspection:
                 for each in found.problems[:MOST_SHOWN]
             ],
         ),
+    )
+
+
+def image_options(settings: CompressionSettings) -> ImageOptions:
+    """Return what images are made with, in the words of the options of a request."""
+    return ImageOptions(
+        preset=settings.preset,
+        quality=settings.effective_quality,
+        format=settings.output_format,
+        longest_side=settings.longest_side,
+        png=settings.png,
     )
 
 

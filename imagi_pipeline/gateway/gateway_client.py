@@ -85,6 +85,7 @@ class GatewayClient:
             error_code=error.get("code"),
             error=error.get("message"),
             created=_seconds(document["created"]),
+            settings=document["settings"],
             finished=_seconds(document["finished"]),
         )
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from imagi_pipeline.core.errors import CsvError, ImagiError, StorageError
+from imagi_pipeline.core.errors import CsvError, ImagiError, OptionError, StorageError
 from imagi_pipeline.gateway.dagster_client import DagsterRefusedError, DagsterUnreachableError
 
 SECONDS_TO_RETRY = 5
@@ -109,6 +109,8 @@ def as_api_error(error: Exception) -> ApiError:
             found = ApiError(error.status_code, code, str(error.detail), headers=error.headers)
         case CsvError():
             found = ApiError(422, error.code, error.message, row=error.row, column=error.column)
+        case OptionError():
+            found = ApiError(422, error.code, error.message, column=error.option)
         case StorageError():
             found = unavailable(error.code, error.message)
         case ImagiError():

@@ -22,6 +22,7 @@ from starlette.types import Message as AsgiMessage
 
 from imagi_pipeline.core.csv.urls import normalise
 from imagi_pipeline.core.errors import ErrorCode
+from imagi_pipeline.core.images.options import OPTION_NAMES, CompressionOptions, unknown_name
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY, publish, status_without_run
 from imagi_pipeline.core.storage.manifests import RequestManifest, safe_file_name
 from imagi_pipeline.core.storage.store import Store
@@ -34,7 +35,9 @@ BYTES_OF_A_FORM = 1 << 16
 
 RAW_TYPES = frozenset({"text/csv", "application/csv", "application/octet-stream", "text/plain"})
 LONGEST_KEY = 255
-OPTIONS = frozenset({"url_column", "base_url", "callback_url", "in_place"})
+FIELDS = ("url_column", "base_url", "callback_url", "in_place", *OPTION_NAMES)
+"""What may come with a CSV, as fields of the form or as query parameters; and `filename`."""
+
 _TRUTHS = {
     "true": True,
     "1": True,
@@ -58,6 +61,7 @@ class Options:
     base_url: str | None
     callback_url: str | None
     in_place: bool
+    compression: CompressionOptions
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Upload:
 async def received(request: Request, settings: Settings) -> AsyncIterator[Upload]:
     """Take the CSV from the body of a call, which is a multipart form with a `file`, or the CSV itself.
 
-    Raises ApiError (413, 415, 422, 503).
+    Raises ApiError (413, 415, 422, 503), and OptionError for what a request cannot have.
     """
     try:
         async with _body(request, settings) as upload:
@@ -99,7 +103,7 @@ async def _body(request: Request, settings: Settings) -> AsyncIterator[Upload]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with limited.form() as form:
-            upload = _of_form(form)
+            upload = _of_form(form, request.query_params.multi_items())
             if upload.size > settings.max_upload_bytes:
                 raise _too_large(settings.max_upload_bytes)
             yield upload
@@ -153,12 +157,12 @@ class _Limited:
             self._left -= len(message.get("body", b""))
 
 
-def _of_form(form: FormData) -> Upload:
+def _of_form(form: FormData, in_query: list[tuple[str, str]]) -> Upload:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise _missing_file()
     texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-    return Upload(file.file, _options(texts, file.filename or ""), file.size or 0)
+    return Upload(file.file, _options(in_query + texts, file.filename or ""), file.size or 0)
 
 
 def _options(given: list[tuple[str, str]], name: str) -> Options:
@@ -166,15 +170,18 @@ def _options(given: list[tuple[str, str]], name: str) -> Options:
         return next((value for key, value in reversed(given) if key == wanted and value), None)
 
     for field, value in given:
-        if field in OPTIONS and len(value) > LONGEST_OPTION:
+        if field not in FIELDS and field != "filename":
+            raise unknown_name(field, FIELDS)
+        if len(value) > LONGEST_OPTION:
             message = f"The field {field} may have {LONGEST_OPTION:,} characters."
             raise ApiError(422, "invalid_request", message, column=field)
     return Options(
-        name=safe_file_name(name),
+        name=safe_file_name(last("filename") or name),
         url_columns=tuple(value for key, value in given if key == "url_column" and value),
         base_url=last("base_url"),
         callback_url=last("callback_url"),
         in_place=_truth("in_place", last("in_place")),
+        compression=CompressionOptions.parse({name: last(name) for name in OPTION_NAMES}),
     )
 
 
@@ -188,7 +195,7 @@ def _truth(field: str, value: str | None) -> bool:
 def _raw_name(request: Request) -> str:
     header = Message()
     header["Content-Disposition"] = request.headers.get("content-disposition", "attachment")
-    return request.query_params.get("filename") or header.get_filename() or ""
+    return header.get_filename() or ""
 
 
 def _too_large(most: int) -> ApiError:
@@ -246,7 +253,8 @@ class Intake:
             created=time.time(),
             callback_url=options.callback_url,
             in_place=options.in_place,
-        )
+            options=options.compression,
+        ).settled(self._settings.compression)
         publish(self._store, request_id, manifest, data)
         return request_id
 

@@ -111,6 +111,28 @@ def test_the_original_two_calls_work_with_curl_as_they_always_did(
     assert [row["status"] for row in csv.DictReader(io.StringIO(report.text))] == ["ok", "failed"]
 
 
+def test_a_request_is_done_with_its_own_options_and_tells_them(
+    service: Service, image_host: ImageHost
+) -> None:
+    text = f"id,Image\n1,{image_host.add('own-options.jpg')[0]}\n"
+    usual = accepted(service, text)
+    chosen = accepted(service, text, data={"longest_side": "100", "format": "webp"})
+    sizes = {}
+    for request_id in (usual, chosen):
+        finished(service, request_id)
+        (image,) = get(service, f"/requests/{request_id}/images/").json()["images"]
+        sizes[request_id] = (image["width"], image["format"], image["settings"].partition("-")[2])
+        assert requests.get(image["output_url"], timeout=10).status_code == 200
+    assert sizes == {
+        usual: (320, "JPEG", "balanced-q80-same"),
+        chosen: (100, "WEBP", "balanced-q80-webp-100px"),
+    }
+    told = get(service, f"/check_request_status/{chosen}/").json()
+    listed = {each["request_id"]: each["options"] for each in get(service, "/requests/").json()["requests"]}
+    options = {"preset": "balanced", "quality": 80, "format": "webp", "longest_side": 100, "png": "auto"}
+    assert told["options"] == listed[chosen] == options
+
+
 def test_the_new_urls_stand_in_the_place_of_the_old_ones_when_that_is_asked_for(
     service: Service, image_host: ImageHost
 ) -> None:

@@ -26,6 +26,7 @@ from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.running_service import free_port, served_gateway, wait_for
 
 UPLOAD = "/imagi-process/upload_csv/"
+INSPECT = "/imagi-process/inspect_csv/"
 LIMIT = 20_000
 
 
@@ -83,6 +84,70 @@ def test_a_file_name_cannot_escape_and_is_kept_in_any_script(
     assert answer.status_code == 202
     request_id = answer.json()["request_id"]
     assert {path.name for path in (store.landing / request_id).iterdir()} == {"request.json", kept}
+
+
+CSV = csv_of_size(100)
+CHOSEN = {"preset": "small", "quality": "60", "format": "webp", "longest_side": "1200", "png": "lossless"}
+
+
+def test_options_come_as_fields_of_the_form_or_as_parameters_of_the_address(
+    limited: str, store: Store
+) -> None:
+    raw = {"headers": {"Content-Type": "text/csv"}, "data": CSV}
+    form = {"files": {"file": ("a.csv", CSV)}}
+    for given in (raw | {"params": CHOSEN}, form | {"data": CHOSEN}, form | {"params": CHOSEN}):
+        answer = requests.post(limited + UPLOAD, timeout=10, **given)
+        assert answer.status_code == 202, answer.text
+        manifest = json.loads((store.landing / answer.json()["request_id"] / "request.json").read_text())
+        assert manifest["settings"] == "small-q60-webp-1200px-losslesspng"
+
+
+def test_what_is_not_chosen_is_settled_when_the_request_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    monkeypatch.setenv("IMAGI_LONGEST_SIDE", "900")
+    with served_gateway(Settings()) as url:
+        files = {"file": ("a.csv", CSV)}
+        answer = requests.post(url + UPLOAD, files=files, data={"quality": "60"}, timeout=10)
+        looked = requests.post(url + INSPECT, files=files, data={"preset": "small"}, timeout=10).json()
+    manifest = json.loads((store.landing / answer.json()["request_id"] / "request.json").read_text())
+    assert (manifest["options"], manifest["settings"]) == ({"quality": 60}, "balanced-q60-same-900px")
+    assert looked["options"]["preset"] == "small"
+    assert (looked["options"]["quality"], looked["options"]["longest_side"]) == (70, 900)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("qualty", "60", "There is no option 'qualty'. Did you mean quality?"),
+        ("url_colum", "Image", "Did you mean url_column?"),
+        ("x", "", "There are: url_column, base_url,"),
+        ("quality", "101", "quality is a whole number from 1 to 100, not '101'."),
+        ("format", "gif", "format is one of same, auto, jpeg"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_and_nothing_is_kept(
+    limited: str, store: Store, field: str, value: str, words: str
+) -> None:
+    raw = {"headers": {"Content-Type": "text/csv"}, "data": CSV, "params": {field: value}}
+    form = {"files": {"file": ("a.csv", CSV)}, "data": {field: value}}
+    for given in (raw, form):
+        answer = requests.post(limited + UPLOAD, timeout=10, **given)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["column"]) == (422, "invalid_option", field)
+        assert words in error["message"]
+    assert not store.landing.exists()
+
+
+def test_every_option_is_documented_for_form_and_address(limited: str) -> None:
+    document = requests.get(f"{limited}/openapi.json", timeout=10).json()
+    call = document["paths"][UPLOAD]["post"]
+    in_form = call["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    in_query = {each["name"]: each["schema"] for each in call["parameters"] if each["in"] == "query"}
+    assert {*CHOSEN, "in_place", "url_column"} < set(in_form)
+    assert {*in_form, "filename"} == {*in_query, "file"}
+    assert in_query["quality"]["maximum"] == 100
+    assert in_form["preset"]["enum"] == ["fast", "balanced", "small", "lossless"]
 
 
 def test_a_connection_that_breaks_in_the_middle_leaves_nothing(limited: str, store: Store) -> None:

@@ -18,8 +18,13 @@ from imagi_pipeline.core.images.compression_settings import (
 )
 from imagi_pipeline.core.printable import printable
 
-_WORDS = {"preset": get_args(Preset), "format": get_args(OutputFormat), "png": get_args(Png)}
-_MOST = {"quality": HIGHEST_QUALITY, "longest_side": LONGEST_SIDE}
+WORDS: dict[str, tuple[str, ...]] = {
+    "preset": get_args(Preset),
+    "format": get_args(OutputFormat),
+    "png": get_args(Png),
+}
+MOST = {"quality": HIGHEST_QUALITY, "longest_side": LONGEST_SIDE}
+"""The options that are one of some words, and those that are a whole number from 1 to so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +75,13 @@ def unknown_name(name: str, known: tuple[str, ...]) -> OptionError:
 
 
 def _checked(name: str, value: object) -> str | int:
-    if name in _WORDS:
-        if value in _WORDS[name]:
+    if name in WORDS:
+        if value in WORDS[name]:
             return str(value)
-        raise OptionError(name, f"{name} is one of {', '.join(_WORDS[name])}, not {printable(value)!r}.")
+        raise OptionError(name, f"{name} is one of {', '.join(WORDS[name])}, not {printable(value)!r}.")
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if is_number or (isinstance(value, str) and value.isascii() and value.isdigit()):
         number = int(str(value)[:20])
-        if 1 <= number <= _MOST[name]:
+        if 1 <= number <= MOST[name]:
             return number
-    raise OptionError(name, f"{name} is a whole number from 1 to {_MOST[name]:,}, not {printable(value)!r}.")
+    raise OptionError(name, f"{name} is a whole number from 1 to {MOST[name]:,}, not {printable(value)!r}.")

@@ -161,7 +161,14 @@ def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
         return RequestStatus(request_id, IN_QUEUE)
     if landed:
         given = landed.manifest
-        return RequestStatus(request_id, IN_QUEUE, given.name, created=given.created, owner=given.owner)
+        return RequestStatus(
+            request_id,
+            IN_QUEUE,
+            given.name,
+            created=given.created,
+            owner=given.owner,
+            settings=given.settings,
+        )
     kept = store.read_manifest(request_id)
     if kept is None:
         return None
@@ -174,6 +181,7 @@ def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
         error=lost,
         created=kept.created,
         owner=kept.owner,
+        settings=kept.settings,
     )
 
 
