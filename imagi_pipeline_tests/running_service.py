@@ -17,6 +17,7 @@ from typing import Any
 
 import requests
 import uvicorn
+from starlette.types import ASGIApp
 
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.gateway.app import build_app
@@ -127,8 +128,15 @@ def running_service(folder: Path, **settings: str) -> Iterator[Service]:
 @contextmanager
 def served_gateway(settings: Settings) -> Iterator[str]:
     """The gateway alone, in this process, at the URL that is given."""
+    with served(build_app(settings)) as url:
+        yield url
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """An application as the gateway is served, in this process, at the URL that is given."""
     port = free_port()
-    server = uvicorn.Server(http_config(build_app(settings), "127.0.0.1", port))
+    server = uvicorn.Server(http_config(app, "127.0.0.1", port))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -135,3 +135,52 @@ def test_every_path_of_the_docs_exists() -> None:
     named = set(re.findall(r"`((?:core|orchestration|gateway|service|cli)/[\w/]+\.py)`", DOCS.read_text()))
     assert named
     assert not {path for path in named if not (PACKAGE / path).exists()}
+
+
+TESTED_THROUGH = {
+    "cli/local.py": "cli/test_commands.py",  # the commands are started as a user starts them
+    "cli/printing.py": "cli/test_commands.py",
+    "cli/terminal.py": "cli/test_commands.py",
+    "core/csv/limits.py": "core/csv/test_reader.py",
+    "core/csv/reader_process.py": "core/csv/test_reader.py",  # the process that the reader starts
+    "core/csv/records.py": "core/csv/test_dialect.py",
+    "core/csv/table.py": "core/csv/test_reading.py",
+    "core/http/lenient.py": "core/http/test_client.py",
+    "core/http/limits.py": "core/http/test_fetching.py",
+    "core/http/transfer.py": "core/http/test_client.py",
+    "core/images/choosing.py": "core/images/test_compress.py",
+    "core/images/codec_process.py": "core/images/test_codec_pool.py",  # the process that the pool starts
+    "core/images/compressed_image.py": "core/images/test_compress.py",
+    "core/images/encoding.py": "core/images/test_compress.py",
+    "core/limits.py": "test_settings.py",
+    "core/storage/records.py": "core/storage/test_store.py",
+    "core/upkeep/checks.py": "cli/test_doctor.py",  # each check on an installation that has its fault
+    "gateway/app.py": "gateway/test_access.py",
+    "gateway/request_service.py": "gateway/test_api.py",
+    "orchestration/checks.py": "orchestration/test_assets.py",
+    "orchestration/instance_checks.py": "cli/test_doctor.py",
+    "orchestration/internals/event_watch.py": "service/test_live_log.py",
+    "orchestration/internals/kept_connections.py": "orchestration/internals/test_run_cost.py",
+    "orchestration/internals/run_history.py": "orchestration/test_purge.py",
+    "orchestration/jobs.py": "test_definitions.py",
+    "orchestration/local_run.py": "cli/test_commands.py",
+    "orchestration/partitions.py": "orchestration/test_assets.py",
+    "orchestration/progress.py": "orchestration/test_assets.py",
+    "orchestration/request_files.py": "orchestration/test_assets.py",
+    "orchestration/resources.py": "test_definitions.py",
+    "service/code_server.py": "service/test_serve.py",
+    "service/fork_server.py": "service/test_serve.py",
+}
+"""Modules without a test file of their name: what they do shows only in what another test file looks at."""
+
+
+def test_the_tests_mirror_the_modules() -> None:
+    tests = PACKAGE.parent / "imagi_pipeline_tests"
+    without = {
+        str(module.relative_to(PACKAGE))
+        for module in modules()
+        if not module.name.startswith("__")
+        and not (tests / module.relative_to(PACKAGE).parent / f"test_{module.name}").exists()
+    }
+    assert without == set(TESTED_THROUGH)
+    assert not {path for path in TESTED_THROUGH.values() if not (tests / path).exists()}

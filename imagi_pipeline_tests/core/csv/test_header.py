@@ -1,0 +1,40 @@
+import codecs
+
+import pytest
+
+from imagi_pipeline.core.csv.enriching import enrich
+from imagi_pipeline.core.csv.reading import read_csv
+from imagi_pipeline_tests.core.csv.tables import ONE, OWN, TWO, csv_error, enriched, records, references
+
+
+@pytest.mark.parametrize(
+    "preamble",
+    ["\n\n", "# exported today\n", "# a, b, c\n#d\n", "My products\n", "My products,,\n\n", "sep=,\n"],
+)
+def test_what_stands_before_the_header_is_kept_and_gets_no_columns(preamble: str) -> None:
+    data = f"{preamble}id,name,image\n1,shoe,{ONE}\n".encode()
+    table = read_csv(data)
+    assert table.has_header
+    assert table.header == ["id", "name", "image"]
+    before = records(preamble.encode())
+    assert records(enriched(data))[: len(before) + 1] == [*before, ["id", "name", "image", *OWN]]
+    assert enriched(enriched(data)) == enriched(data)
+
+
+def test_a_plain_list_of_urls_needs_no_header_and_gets_none() -> None:
+    table = read_csv(f"{ONE}\n\n{TWO}".encode())
+    assert not table.has_header
+    assert references(table) == [(1, "column 1", 1, ONE), (3, "column 1", 1, TWO)]
+    assert enrich(table, {ONE: "u1", TWO: "u2"}, {}) == f"{ONE},u1,\n\n{TWO},u2,\n".encode()
+
+
+def test_missing_and_repeated_headers_get_a_name_from_their_number() -> None:
+    table = read_csv(f"image, image,,column 2\n{ONE},{TWO},x,y\n".encode())
+    assert table.header == ["image", "column 2", "column 3", "column 4"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b" \r\n\n", codecs.BOM_UTF8, b"id,image\n", b"id,image\n,\n", b"# x\n"]
+)
+def test_a_file_without_rows_is_refused(data: bytes) -> None:
+    assert csv_error(data).code == "empty_csv"
