@@ -141,6 +141,7 @@ TESTED_THROUGH = {
     "cli/local.py": "cli/test_commands.py",  # the commands are started as a user starts them
     "cli/printing.py": "cli/test_commands.py",
     "cli/terminal.py": "cli/test_commands.py",
+    "core/archive.py": "gateway/test_api.py",
     "core/csv/limits.py": "core/csv/test_reader.py",
     "core/csv/reader_process.py": "core/csv/test_reader.py",  # the process that the reader starts
     "core/csv/records.py": "core/csv/test_dialect.py",

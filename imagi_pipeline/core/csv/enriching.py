@@ -143,7 +143,7 @@ class _Lines(ABC):
             yield content + (end or self._table.dialect.newline)
 
     def keeps(self, entries: list[Entry]) -> bool:  # noqa: ARG002 - of what a row has
-        """Whether a record behind the header is written."""
+        """Return whether a record behind the header is written."""
         return True
 
     @abstractmethod
@@ -209,7 +209,7 @@ class _Extended(_Lines):
         return no_formula(",".join(urls)), no_formula("\n".join(lines))
 
     def _is_wrong(self, entry: Entry) -> bool:
-        """Whether an entry has no compressed image, or only an earlier copy."""
+        """Return whether an entry has no compressed image, or only an earlier copy."""
         return isinstance(entry, CsvProblem) or entry.url not in self._outputs or entry.url in self._errors
 
 

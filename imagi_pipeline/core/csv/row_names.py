@@ -6,7 +6,7 @@ from imagi_pipeline.core.csv.table import CsvTable
 
 
 def row_names(table: CsvTable) -> dict[int, str]:
-    """By row number, the value in the first column whose values all differ: an id, a SKU, a name.
+    """Return by row number, the value in the first column whose values all differ: an id, a SKU, a name.
 
     A column of which more than half is blank, or that holds the images, names no row. Nothing when there is
     no such column.
