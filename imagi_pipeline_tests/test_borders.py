@@ -160,6 +160,7 @@ TESTED_THROUGH = {
     "gateway/request_service.py": "gateway/test_api.py",
     "orchestration/checks.py": "orchestration/test_assets.py",
     "orchestration/instance_checks.py": "cli/test_doctor.py",
+    "orchestration/internals/celery_launcher.py": "service/test_workers.py",
     "orchestration/internals/event_watch.py": "service/test_live_log.py",
     "orchestration/internals/kept_connections.py": "orchestration/internals/test_run_cost.py",
     "orchestration/internals/run_history.py": "orchestration/test_purge.py",
@@ -171,6 +172,7 @@ TESTED_THROUGH = {
     "orchestration/resources.py": "test_definitions.py",
     "service/code_server.py": "service/test_serve.py",
     "service/fork_server.py": "service/test_serve.py",
+    "service/worker.py": "service/test_workers.py",
 }
 """Modules without a test file of their name: what they do shows only in what another test file looks at."""
 
