@@ -159,6 +159,7 @@ TESTED_THROUGH = {
     "gateway/app.py": "gateway/test_access.py",
     "gateway/request_service.py": "gateway/test_api.py",
     "orchestration/checks.py": "orchestration/test_assets.py",
+    "orchestration/deliveries.py": "service/test_serve.py",
     "orchestration/instance_checks.py": "cli/test_doctor.py",
     "orchestration/internals/celery_launcher.py": "service/test_workers.py",
     "orchestration/internals/event_watch.py": "service/test_live_log.py",
