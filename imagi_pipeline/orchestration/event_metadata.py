@@ -103,6 +103,7 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
     The version tags are what Dagster itself would set; without them the UI never shows an image as stale.
     """
     url = image_url(public_url, key, record.file)
+    encoder = record.encoder or ("kept" if record.kept_source else "encoder not told")
     return dg.AssetMaterialization(
         asset_key=COMPRESSED_IMAGE,
         partition=key,
@@ -112,9 +113,8 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
             "bytes_before": record.source_bytes,
             "bytes_after": record.bytes,
             "dimensions": f"{record.source_width}x{record.source_height} -> {record.width}x{record.height}",
-            "format": f"{record.source_format} -> {record.format}{' (kept)' if record.kept_source else ''}",
+            "format": f"{record.source_format} -> {record.format} ({encoder})",
             "options": record.settings,
-            "encoder": record.encoder or "not told",
             "preview": dg.MetadataValue.md(f"![{key}]({url})"),
         },
         tags={CODE_VERSION_TAG: record.algorithm, DATA_VERSION_TAG: record.data_version},

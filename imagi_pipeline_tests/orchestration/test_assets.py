@@ -3,6 +3,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -88,9 +91,26 @@ def test_an_image_event_tells_source_sizes_and_versions(
     assert metadata["bytes_before"] == len(image_host.files["/a.jpg"])
     assert metadata["bytes_after"] == record.bytes
     assert metadata["dimensions"] == "320x240 -> 320x240"
+    assert metadata["format"] == f"JPEG -> JPEG ({record.encoder})"
     tags = event.asset_materialization.tags or {}
     assert tags["dagster/code_version"] == record.algorithm
     assert tags["dagster/data_version"] == record.data_version
+
+
+def test_five_events_of_images_share_a_page_of_the_database(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    installation.process(
+        csv_of(image_host.add("catalogue/2026/spring/women/running-shoe-blue-42-side-view.jpg"))
+    )
+    path = Path(installation.instance.root_directory) / "database" / "event_log.db"
+    with closing(sqlite3.connect(path)) as database:
+        (page,) = database.execute("PRAGMA page_size").fetchone()
+        (event,) = database.execute(
+            "SELECT length(event) FROM event_logs WHERE asset_key LIKE '%compressed_image%'"
+        ).fetchone()
+    beside = 250  # the other columns
+    assert 5 * (event + beside) < page
 
 
 def test_an_image_of_two_requests_is_one_image(installation: Installation, image_host: ImageHost) -> None:

@@ -5,9 +5,10 @@ written in transactions of its own, and Dagster's SQLite storage inherits a `sto
 loops. Here a batch is one transaction for each of the two shards of the SQLite event log, and one
 `store_event_batch` on any other storage.
 
-What is written is what `log_event` writes. Left out on purpose: the events are not kept in memory
-for the executor, are not printed by the run's loggers (the event log is what the UI shows), and do
-not reach listeners added with `instance.add_event_listener`, which Dagster itself never uses.
+What is written is what `log_event` writes. Left out on purpose: the events have no `logging_tags`, which
+Dagster shows nowhere and which repeat what stands beside them; they are not kept in memory for the executor,
+are not printed by the run's loggers (the event log is what the UI shows), and do not reach listeners added
+with `instance.add_event_listener`, which Dagster itself never uses.
 
 Relied on, of Dagster's internals (1.13.27), and compared in the tests with what Dagster writes:
 
@@ -86,7 +87,6 @@ def _log_entry(step: StepExecutionContext, materialization: dg.AssetMaterializat
         step_handle=step.step.handle,
         node_handle=step.step.node_handle,
         step_kind_value=step.step.kind.value,
-        logging_tags=step.event_tags,
         event_specific_data=StepMaterializationData(materialization),
         message=message,
         pid=os.getpid(),

@@ -27,6 +27,8 @@ CONNECTIONS_KEPT = 5
 """For each database; threads that find them all in use open one more, which is closed after use."""
 
 SECONDS_TO_WAIT_FOR_A_LOCK = 60
+BYTES_OF_JOURNAL = 4 * 1024**2
+"""At this size, what is in the write-ahead log of SQLite is copied into the file, and the log begins anew."""
 BYTES_OF_JOURNAL_KEPT = 16 * 1024**2
 """The write-ahead log of SQLite is cut to this size after it was longer."""
 
@@ -83,6 +85,8 @@ def _new_sqlite_engine(path: Path) -> sa.Engine:
     def prepare(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
         connection.execute("PRAGMA synchronous = FULL")  # a commit outlives a power failure
         connection.execute(f"PRAGMA journal_size_limit = {BYTES_OF_JOURNAL_KEPT}")
+        pages = BYTES_OF_JOURNAL // connection.execute("PRAGMA page_size").fetchone()[0]
+        connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         entry.info["file"] = _identity(path)
 
     def check(_: object, entry: ConnectionPoolEntry, __: object) -> None:
