@@ -51,4 +51,4 @@ def build_definitions(imagi: ImagiResource) -> dg.Definitions:
     )
 
 
-defs = build_definitions(ImagiResource.from_environment())
+defs = build_definitions(ImagiResource())

@@ -21,6 +21,7 @@ from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.image_lookup import Image, images_of_keys
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.options import MOST, WORDS
 from imagi_pipeline.core.storage.store import Store, remove_if_empty
 from imagi_pipeline.orchestration import event_metadata as metadata
 from imagi_pipeline.orchestration.checks import (
@@ -66,6 +67,18 @@ from imagi_pipeline.orchestration.resources import ImagiResource
 
 CONTACT_SHEET_IMAGES = 8
 
+OPTIONS_OF_A_RUN = {
+    **{
+        name: dg.Field(dg.Enum(name, [dg.EnumValue(word) for word in words]), is_required=False)
+        for name, words in WORDS.items()
+    },
+    **{
+        name: dg.Field(int, is_required=False, description=f"From 1 to {most:,}.")
+        for name, most in MOST.items()
+    },
+}
+"""What the launchpad takes for a request; what it does not name stays as it was chosen before."""
+
 
 landing_folder = dg.AssetSpec(
     LANDING_FOLDER,
@@ -85,13 +98,18 @@ landing_folder = dg.AssetSpec(
     owners=OWNERS,
     kinds={"csv"},
     code_version="1",
+    config_schema=OPTIONS_OF_A_RUN,
 )
 def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.MaterializeResult[Any]:
     """The uploaded CSV, parsed: one row per image reference, and one per cell entry that cannot be used."""
     with telling_failure(context):
         store, request_id = imagi.store(), context.partition_key
         manifest = settle_manifest(
-            store, request_id, imagi.settings().compression, anew=is_asked_for(context.run.tags)
+            store,
+            request_id,
+            imagi.settings().compression,
+            context.op_execution_context.op_config,
+            is_asked_for=is_asked_for(context.run.tags),
         )
         tag_request(context, request_id, manifest)
         found = find_in_upload(store, request_id, manifest, imagi.settings().csv_limits)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import dagster as dg
 
 from imagi_pipeline.core import reports
@@ -9,9 +12,10 @@ from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.csv.reader import CsvReader
 from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
-from imagi_pipeline.core.errors import ImagiError, StorageError
+from imagi_pipeline.core.errors import ImagiError, OptionError, StorageError
 from imagi_pipeline.core.image_lookup import Image, images_of_request
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.options import CompressionOptions
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.progress import failure
@@ -60,17 +64,26 @@ def read_upload(store: Store, request_id: str, manifest: RequestManifest, limits
 
 
 def settle_manifest(
-    store: Store, request_id: str, defaults: CompressionSettings, *, anew: bool
+    store: Store,
+    request_id: str,
+    defaults: CompressionSettings,
+    given: Mapping[str, object],
+    *,
+    is_asked_for: bool,
 ) -> RequestManifest:
     """Return what came with the CSV of a request, with what its images are made with, which is kept there.
 
-    `anew` is a run that somebody asked for once more after a report was made: it gets today's defaults for
-    all that the sender did not choose.
+    `given` are the options in the configuration of the run: they count from now on. A run that is asked for
+    once more, after a report was made, gets today's defaults for all that was not chosen.
     """
     manifest = read_manifest(store, request_id)
+    try:
+        options = manifest.options.updated(CompressionOptions.parse(given))
+    except OptionError as error:
+        raise failure(error) from error
     is_done = store.report(request_id).exists()
-    if anew if is_done else manifest.settings is None:
-        manifest = manifest.settled(defaults)
+    if given or (is_asked_for if is_done else manifest.settings is None):
+        manifest = replace(manifest, options=options).settled(defaults)
         try:
             store.write_manifest(request_id, manifest)
         except StorageError as error:

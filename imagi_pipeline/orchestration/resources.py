@@ -1,34 +1,22 @@
 """What assets and the sensor get: the settings and the storage."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from imagi_pipeline.contract import PARTITION_TAG
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.run_launcher import hold_run_lock
-from imagi_pipeline.settings import Settings, variable
+from imagi_pipeline.settings import Settings
 
 
 class ImagiResource(dg.ConfigurableResource[Any]):
     """The settings and the storage of this installation, and the sign of life of the run that uses them."""
 
-    overrides: dict[str, str] = Field(
-        default={},
-        description="Settings that differ from their default (docs/settings.md), by name, as text.",
-    )
-
     _settings: Settings | None = PrivateAttr(default=None)
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """Return every setting whose environment variable is set, read again at the start of each run."""
-        names = [name for name in Settings.model_fields if os.environ.get(variable(name))]
-        return cls(overrides={name: dg.EnvVar(variable(name)) for name in names})
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
@@ -45,14 +33,12 @@ class ImagiResource(dg.ConfigurableResource[Any]):
                 self.store().tell_end(partition)
 
     def settings(self) -> Settings:
-        """Return the settings, read once; raises pydantic's ValidationError on a bad value."""
+        """Return the settings of the environment, read once; raises ValidationError on a bad value.
+
+        Dagster makes a resource of its own for each run.
+        """
         if self._settings is None:
-            # In a run Dagster has put the values in; while the definitions load, they are still variables.
-            values = {
-                name: value.get_value() if isinstance(value, dg.EnvVar) else value
-                for name, value in self.overrides.items()
-            }
-            self._settings = Settings(**values)  # type: ignore[arg-type]  # pydantic parses the text
+            self._settings = Settings()
         return self._settings
 
     def store(self) -> Store:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from imagi_pipeline.definitions import build_definitions
 from imagi_pipeline.orchestration.instance import open_instance, request_status
 from imagi_pipeline.orchestration.local_run import run_request
 from imagi_pipeline.orchestration.resources import ImagiResource
-from imagi_pipeline.settings import Settings, variable
 
 
 @dataclass
@@ -27,8 +25,7 @@ class Installation:
 
     @property
     def resource(self) -> ImagiResource:
-        names = [name for name in Settings.model_fields if variable(name) in os.environ]
-        return ImagiResource(overrides={name: os.environ[variable(name)] for name in names})
+        return ImagiResource()
 
     @property
     def definitions(self) -> dg.Definitions:

@@ -178,3 +178,62 @@ def test_metadata_and_report_tell_the_options(installation: Installation, image_
     assert installation.metadata("uploaded_csv", done.request_id)["options"] == SMALL.identity
     assert installation.metadata("compressed_image", image_key(url, SMALL))["options"] == SMALL.fingerprint
     assert f",{SMALL.fingerprint}," in installation.store.report(done.request_id).read_text()
+
+
+def config(**options: object) -> dict[str, object]:
+    return {"ops": {"uploaded_csv": {"config": options}}}
+
+
+def test_the_launchpad_chooses_options_that_count_from_then_on(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    (url,) = image_host.add("a.jpg")
+    chosen = RequestManifest("products.csv", options=CompressionOptions(quality=60))
+    done = installation.process(csv_of(url), chosen)
+    job = installation.definitions.resolve_job_def("process_csv")
+    for run_config in (config(preset="small", longest_side=100), None):
+        result = job.execute_in_process(
+            instance=installation.instance, partition_key=done.request_id, run_config=run_config
+        )
+        assert result.success
+        settings = CompressionSettings("small", 60, longest_side=100)
+        assert image_key(url, settings) in output(installation, done.request_id)
+        manifest = installation.store.read_manifest(done.request_id)
+        assert manifest
+        assert manifest.options == CompressionOptions("small", 60, None, 100)
+
+
+@pytest.mark.parametrize(
+    ("run_config", "words"),
+    [
+        (config(qualty=60), 'Received unexpected config entry "qualty"'),
+        (config(preset="tiny"), "Value at path root:ops:uploaded_csv:config:preset not in enum"),
+        (config(longest_side="wide"), "Invalid scalar at path root:ops:uploaded_csv:config:longest_side"),
+        ({"resources": {"imagi": {"config": {"overrides": {}}}}}, 'unexpected config entry "overrides"'),
+    ],
+)
+def test_the_launchpad_refuses_what_cannot_be_before_a_run_is_launched(
+    installation: Installation, run_config: dict[str, object], words: str
+) -> None:
+    job = installation.definitions.resolve_job_def("process_csv")
+    checked = dg.validate_run_config(job, {})
+    assert checked["ops"]["uploaded_csv"]["config"] == {}
+    with pytest.raises(dg.DagsterInvalidConfigError) as refused:
+        dg.validate_run_config(job, run_config)
+    assert words in str(refused.value)
+
+
+def test_a_number_that_cannot_be_fails_the_run_in_plain_words(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    done = installation.process(csv_of(image_host.add("a.jpg")[0]))
+    job = installation.definitions.resolve_job_def("process_csv")
+    result = job.execute_in_process(
+        instance=installation.instance,
+        partition_key=done.request_id,
+        run_config=config(quality=101),
+        raise_on_error=False,
+    )
+    (failed,) = result.get_step_failure_events()
+    described = str(failed.step_failure_data.user_failure_data)
+    assert "quality is a whole number from 1 to 100, not '101'." in described

@@ -52,13 +52,17 @@ class CompressionOptions:
         return cls(**chosen)
 
     @property
-    def chosen(self) -> dict[str, str | int]:
+    def chosen(self) -> dict[str, Any]:
         """Return the options that were chosen, by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    def updated(self, other: CompressionOptions) -> CompressionOptions:
+        """Return these options with those that `other` chose."""
+        return replace(self, **other.chosen)
+
     def over(self, defaults: CompressionSettings) -> CompressionSettings:
         """Return what images are made with: the installation's defaults for what was not chosen."""
-        chosen: dict[str, Any] = dict(self.chosen)
+        chosen = self.chosen
         if "format" in chosen:
             chosen["output_format"] = chosen.pop("format")
         return replace(defaults, **chosen)
