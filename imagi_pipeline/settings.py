@@ -163,7 +163,8 @@ class Settings(BaseSettings):
     pixels_in_flight: int = Field(
         100_000_000,
         ge=1,
-        description="Pixels decoded at the same time; each takes up to 16 bytes of memory.",
+        description="Pixels decoded at the same time, of 16 bytes each: those of other formats than JPEG "
+        "count twice.",
     )
     chunk_size: int = Field(
         5_000,

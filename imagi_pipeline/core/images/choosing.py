@@ -25,7 +25,7 @@ WEB_FORMATS = {
 
 _HOLDING_DRAWINGS = {"PNG", "TIFF", "BMP", "PPM", "PCX", "ICO", "TGA", "PSD"}
 """Formats without loss: a picture in one may be a photograph or a drawing."""
-_LARGE_IMAGE = 8_000_000
+_LARGE_IMAGE = 2_000_000
 """Pixels above which no second format is tried: it takes seconds."""
 _JPEG_COUNTS = 2
 """A byte of a JPEG counts as so many of a PNG. Of 54 pictures (benchmarks/README.md) photographs and products

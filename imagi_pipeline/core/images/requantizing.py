@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from imagi_pipeline.core.images.colour import is_srgb
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import fitted, orientation_of
-from imagi_pipeline.core.images.jpeg_coefficients import Huffman, rewritten
+from imagi_pipeline.core.images.jpeg_coefficients import Huffman, is_available, rewritten
 from imagi_pipeline.core.images.opening import SourceImage
 from imagi_pipeline.core.images.stripping import strip_metadata
 
@@ -68,6 +68,13 @@ def requantized(source: SourceImage, settings: CompressionSettings) -> Requantiz
     if stripped is not None and len(stripped) <= len(same.data):
         return _result(source, stripped, orientation, is_source=True, is_rewritten=False)
     return _result(source, same.data, orientation, is_source=orientation == 1, is_rewritten=True)
+
+
+def refused_as_damaged(source: SourceImage) -> bool:
+    """Return whether the extension, being there, finds faults in a JPEG of a kind that it takes."""
+    if source.format != "JPEG" or source.image.mode not in _MODES or not is_available():
+        return False
+    return rewritten(source.data, None, Huffman.STANDARD, max_pixels=source.width * source.height) is None
 
 
 def _result(

@@ -6,6 +6,7 @@ go; what a viewer needs stays. Only what is known to be needed is kept, so unkno
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import zlib
@@ -240,7 +241,26 @@ def _strip_png(data: bytes, keep_icc: bool) -> bytes:
                 before.append(chunk)
         elif kind in _PNG_CHUNKS_BEHIND_PIXELS and _is_png_chunk_kept(kind, chunk):
             behind.append(chunk)
-    return PNG_SIGNATURE + b"".join([*before, *_pixels_alone(pixels, _most_bytes_inflated(data)), *behind])
+    most = _most_bytes_inflated(data)
+    shown = [_png_chunk(b"IDAT", part) for part in _pixels_alone(pixels, most)]
+    first_number = sum(chunk[4:8] == b"fcTL" for chunk in before)
+    return PNG_SIGNATURE + b"".join([*before, *shown, *_frames_alone(behind, first_number, most)])
+
+
+def _frames_alone(chunks: list[bytes], number: int, most: int) -> Iterator[bytes]:
+    """Yield the chunks behind IDAT, frames without what follows their compressed streams, numbered anew."""
+    for is_pixels, group in itertools.groupby(chunks, key=lambda chunk: chunk[4:8] == b"fdAT"):
+        if is_pixels:
+            for part in _pixels_alone([chunk[12:-4] for chunk in group], most):
+                yield _png_chunk(b"fdAT", struct.pack(">I", number) + part)
+                number += 1
+            continue
+        for chunk in group:
+            if chunk[4:8] == b"fcTL":
+                yield _png_chunk(b"fcTL", struct.pack(">I", number) + chunk[12:-4])
+                number += 1
+            else:
+                yield chunk
 
 
 def _most_bytes_inflated(png: bytes) -> int:
@@ -255,7 +275,7 @@ def _is_png_chunk_kept(kind: bytes, chunk: bytes) -> bool:
 
 
 def _pixels_alone(pixels: list[bytes], most: int) -> Iterator[bytes]:
-    """Yield the IDAT chunks without what follows the end of their compressed stream."""
+    """Yield the parts of a compressed stream without what follows its end."""
     stream = zlib.decompressobj()
     for part in pixels:
         if stream.eof:
@@ -271,7 +291,7 @@ def _pixels_alone(pixels: list[bytes], most: int) -> Iterator[bytes]:
             rest = stream.unconsumed_tail
         used = part[: len(part) - len(stream.unused_data)]
         if used:
-            yield _png_chunk(b"IDAT", used)
+            yield used
 
 
 def _png_chunk(kind: bytes, body: bytes) -> bytes:
@@ -362,7 +382,7 @@ def _kept_gif_block(block: bytes) -> bytes:
 def _blank_avif(data: bytes, _keep_icc: bool) -> bytes:
     # Removing bytes would move the coded pixels, whose offsets are spread over the file.
     blanked = bytearray(data)
-    for kind, start, end in _avif_metadata(data, 0, len(data)):
+    for kind, start, end in itertools.chain(_avif_metadata(data, 0, len(data)), _between_items(data)):
         if kind in _TEXT_ITEMS:
             blank = b" " * (end - start)
         elif kind == b"Exif":
@@ -392,9 +412,7 @@ def _avif_metadata(
             yield from _avif_metadata(data, start + 4, stop, b"meta")
             parts = {part: (first, last) for part, first, last in boxes(data, start + 4, stop)}
             if b"iinf" in parts and b"iloc" in parts:
-                types = _item_types(data, *parts[b"iinf"])
-                for item, first, last in _item_extents(data, parts[b"iloc"][0], types):
-                    yield types[item], first, last
+                yield from _item_metadata(data, parts[b"iinf"], parts[b"iloc"][0])
         elif kind in _AVIF_BOXES:
             yield from _avif_metadata(data, start, stop, kind)
 
@@ -414,19 +432,26 @@ def boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, in
         position = stop
 
 
-def _item_types(data: bytes, start: int, end: int) -> dict[int, bytes]:
-    """Return the type of each item of metadata by its number, from the content of an `iinf` box."""
+def _item_metadata(data: bytes, iinf: tuple[int, int], iloc: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the names of all items and the contents of those that hold no pixels."""
     types = {}
-    count_size = 4 if data[start] else 2
-    for _, entry, _ in boxes(data, start + 4 + count_size, end):
-        item, _, kind = struct.unpack_from(">IH4s" if data[entry] > 2 else ">HH4s", data, entry + 4)
+    count_size = 4 if data[iinf[0]] else 2
+    for _, entry, stop in boxes(data, iinf[0] + 4 + count_size, iinf[1]):
+        form = ">IH4s" if data[entry] > 2 else ">HH4s"
+        item, _, kind = struct.unpack_from(form, data, entry + 4)
         if kind not in _PIXEL_ITEMS:
             types[item] = kind
-    return types
+        name = entry + 4 + struct.calcsize(form)
+        yield b"mime", name, max(name, data.find(b"\0", name, stop))
+    for item, is_in_file, first, last in _item_extents(data, iloc):
+        if item in types:
+            if not is_in_file or not first < last <= len(data):
+                raise ValueError("an item that is not where it can be blanked")
+            yield types[item], first, last
 
 
-def _item_extents(data: bytes, start: int, wanted: dict[int, bytes]) -> Iterator[tuple[int, int, int]]:
-    """Yield number, start and end of each extent of the wanted items, from the content of an `iloc` box."""
+def _item_extents(data: bytes, start: int) -> Iterator[tuple[int, bool, int, int]]:
+    """Yield number, whether it is in the file itself, start and end of each extent that an `iloc` tells."""
     position = start + 6
 
     def number(size: int) -> int:
@@ -446,12 +471,29 @@ def _item_extents(data: bytes, start: int, wanted: dict[int, bytes]) -> Iterator
         for _ in range(number(2)):
             number(index_size if version else 0)
             first = base + number(offset_size)
-            last = first + number(length_size)
-            if item not in wanted:
-                continue
-            if method or not first < last <= len(data):
-                raise ValueError("an item that is not where it can be blanked")
-            yield item, first, last
+            yield item, method == 0, first, first + number(length_size)
+
+
+def _between_items(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield what lies in the `mdat` boxes of a still picture and belongs to no item."""
+    parts = [(kind, start, end) for kind, start, end in boxes(data, 0, len(data))]
+    if any(kind == b"moov" for kind, _, _ in parts):
+        return  # samples of a movie are not followed
+    used: list[tuple[int, int]] = []
+    for kind, start, end in parts:
+        if kind == b"meta":
+            for inner, first, _ in boxes(data, start + 4, end):
+                if inner == b"iloc":
+                    used += [
+                        (first, last) for _, in_file, first, last in _item_extents(data, first) if in_file
+                    ]
+    for kind, start, end in parts:
+        if kind == b"mdat":
+            position = start
+            for first, last in [*sorted(used), (end, end)]:
+                if position < first <= end:
+                    yield b"unused", position, first
+                position = max(position, last)
 
 
 def _slice(data: bytes, start: int, end: int) -> bytes:

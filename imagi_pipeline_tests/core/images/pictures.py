@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from imagi_pipeline.core.images.compress import compress
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 
 SECRET = b"5 Secret Lane"
+PHONE_PHOTO = Path(__file__).with_name("phone.heic").read_bytes()
+"""The four corners of `corners`, turned by a box of its own, with EXIF; written by libheif."""
 DEFAULT = CompressionSettings()
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 160, 40), (30, 40, 210), (230, 220, 40)
 

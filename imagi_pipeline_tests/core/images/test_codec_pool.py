@@ -100,7 +100,7 @@ def test_a_large_image_waits_for_its_memory_and_gives_it_back() -> None:
         pool.compress(jpeg())
         assert claimed == []
         pool.compress(source.getvalue())
-    assert claimed == released == [5_000_000]
+    assert claimed == released == [10_000_000]
     assert claimed[0] > LARGE_IMAGE
 
 

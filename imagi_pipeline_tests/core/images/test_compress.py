@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,6 +21,7 @@ from imagi_pipeline_tests.core.images.pictures import (
     BLUE,
     DEFAULT,
     GREEN,
+    PHONE_PHOTO,
     RED,
     SECRET,
     YELLOW,
@@ -375,6 +377,8 @@ def victims() -> tuple[bytes, ...]:
         saved(small.quantize(64), "GIF"),
         saved(small, "GIF", **frames),
         saved(small, "AVIF", exif=exif(6)),
+        PHONE_PHOTO,
+        struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 24, 24, 8, 3) + bytes(14) + small.tobytes(),
         saved(small, "TIFF", compression="tiff_lzw"),
         *(saved(small, image_format) for image_format in ("BMP", "JPEG2000", "PCX", "TGA", "ICO", "PPM")),
     )
@@ -382,7 +386,7 @@ def victims() -> tuple[bytes, ...]:
 
 @settings(max_examples=250, deadline=None, database=None)
 @given(
-    victim=st.integers(min_value=0, max_value=19),
+    victim=st.integers(min_value=0, max_value=21),
     cut=st.floats(min_value=0, max_value=1) | st.just(1.0),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=6),
 )
@@ -397,6 +401,32 @@ def test_damage_ends_in_an_image_or_in_a_codec_error(
     with suppress(CodecError):
         image = compress(data, CompressionSettings(max_pixels=100_000, longest_side=20))
         assert opened(image.data).size == (image.width, image.height)
+
+
+@pytest.mark.skipif(not is_available(), reason="only the extension sees bytes that a decoder skips")
+@settings(max_examples=150, deadline=None, database=None)
+@given(victim=st.sampled_from(["JPEG", "progressive", "PNG", "animated PNG"]), place=st.floats(0, 1))
+def test_nothing_that_is_put_between_the_parts_of_a_file_is_in_what_becomes_of_it(
+    victim: str, place: float
+) -> None:
+    source = {
+        "JPEG": lambda: saved(photo(40, 30), "JPEG", quality=60),
+        "progressive": lambda: saved(photo(40, 30), "JPEG", quality=60, progressive=True),
+        "PNG": lambda: saved(photo(40, 30), "PNG"),
+        "animated PNG": lambda: saved(photo(40, 30), "PNG", save_all=True, append_images=[corners(40, 30)]),
+    }[victim]()
+    at = round(place * len(source))
+
+    with suppress(CodecError):
+        assert SECRET not in compress(source[:at] + SECRET + source[at:], DEFAULT).data
+
+
+def test_what_is_hidden_behind_the_last_block_of_a_jpeg_goes() -> None:
+    source = saved(photo(), "JPEG", quality=40)
+
+    image = compress(source[:-2] + SECRET + source[-2:], DEFAULT)
+
+    assert (SECRET in image.data) is not is_available()
 
 
 @given(st.binary(max_size=300))

@@ -345,6 +345,35 @@ def box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", 8 + len(content)) + kind + content
 
 
+def test_what_belongs_to_no_item_of_an_avif_and_the_names_of_items_are_blanked() -> None:
+    source = saved(picture(), "AVIF")
+    media = source.index(b"mdat") - 4
+    (length,) = struct.unpack_from(">I", source, media)
+    assert media + length == len(source)
+    longer = source[:media] + struct.pack(">I", length + len(SECRET)) + source[media + 4 :] + SECRET
+    name = longer.index(b"Color\0")
+    named = longer[:name] + b"Maria" + longer[name + 5 :]
+
+    stripped = strip_metadata(named, "AVIF")
+
+    assert SECRET not in stripped
+    assert b"Maria" not in stripped
+    assert frames(stripped) == frames(source)
+
+
+def test_what_follows_the_pixels_of_each_frame_of_a_png_goes() -> None:
+    source = saved(picture(), "PNG", save_all=True, append_images=[picture("red"), picture("blue")])
+    chunks = [
+        (kind, chunk[8:-4] + SECRET if kind == b"fdAT" else chunk[8:-4]) for kind, chunk in png_chunks(source)
+    ]
+    hiding = source[:8] + b"".join(png_chunk(kind, body) for kind, body in chunks)
+
+    stripped = strip_metadata(hiding, "PNG")
+
+    assert hiding.count(SECRET) == 2
+    assert stripped == strip_metadata(source, "PNG") == source
+
+
 @pytest.mark.parametrize("kind", [b"uuid", b"udta", b"free", b"skip", b"abcd"])
 @pytest.mark.parametrize("animated", [False, True])
 def test_boxes_of_an_avif_that_are_not_known_are_blanked(kind: bytes, animated: bool) -> None:
