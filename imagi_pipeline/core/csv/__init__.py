@@ -1,4 +1,4 @@
-"""Bytes of a CSV -> table and image references; table and results -> enriched CSV.
+"""This room turns bytes into a table with image references, and a table with results into an enriched CSV.
 
 Nothing here opens a file or a connection. Reading goes from module to module::
 

@@ -1,4 +1,4 @@
-"""Image URLs in the text of one cell: which kind of text it is, and where each URL begins and ends.
+"""Find image URLs in the text of one cell: which kind of text it is, and where each URL begins and ends.
 
 Nothing here knows of tables, rows or columns. All functions take time in proportion to the text.
 """
@@ -24,7 +24,7 @@ from imagi_pipeline.core.csv.urls import (
     has_image_extension,
 )
 
-# What people type between URLs, and the quotes they put around them, of all languages.
+# These are what people type between URLs, and the quotes they put around them, in all languages.
 _LISTING = ",;|，；、｜"
 _QUOTES = "\"'`<>„“”«»‹›‘’‚「」『』《》"
 _PADDING = BLANKS + _LISTING + _QUOTES
@@ -46,7 +46,7 @@ _IMAGE_URL_WITH_COMMAS = re.compile(
 )
 _LIST_SEPARATORS = re.compile(rf"[{_LISTING}\t\r\n]+")
 _LINE_END = re.compile(r"[\r\n]")
-# What ends a URL whatever it looks like: markup between URLs.
+# Markup between URLs ends a URL, whatever the URL looks like.
 _HARD_BREAK = re.compile(r"<br\s*+/?\s*+>|\[/?(?:img|url)\]|(?<!&)&&++(?=\s*+(?:https?:)?//)", re.IGNORECASE)
 _LABEL = re.compile(r"(?:^|(?<=[;|\n])|(?<=, )|(?<=,))\s*+[^\W\d_][\w .-]{0,40}:(?=https?:[\\/]{2})")
 _ABOUT_A_URL = re.compile(r"\d++(?:\.\d++)?[wx]|!|(?:alt|title|desc|caption)", re.IGNORECASE)
@@ -62,7 +62,7 @@ _END_OF_URL = re.compile(r"[\"<>`“”„«»「」『』《》\r\n]")
 _ATTACHMENT = re.compile(
     r"\((https?://[^\s()]++(?:\([^\s()]*+\)[^\s()]*+)*+)\)(?=\s*+(?:[,;]|$))", re.IGNORECASE
 )
-# A quote that nothing closes goes on to the end, lest each quote within it be looked at to the end again.
+# A quote that nothing closes goes on to the end: else each quote in it would be read to the end again.
 _QUOTED = re.compile(
     r"(?:'((?:[^'\\]|\\.|\\\Z)*+)(?:'|\Z)|\"((?:[^\"\\]|\\.|\\\Z)*+)(?:\"|\Z))(?P<colon>\s*+:)?", re.DOTALL
 )
@@ -74,7 +74,7 @@ _SCHEME_OR_FOLDER = re.compile(r"[a-z][a-z0-9+.-]*+:[\\/]|\\\\|\.{0,2}/\S", re.I
 
 
 class CellKind(Enum):
-    """What a cell as a whole looks like; the evidence from which URL columns are found."""
+    """What a cell as a whole looks like. URL columns are found by this."""
 
     IMAGE_URL = auto()
     OTHER_URL = auto()
@@ -85,7 +85,7 @@ class CellKind(Enum):
 
 
 class _Listed(NamedTuple):
-    """What a list in a cell holds: what is meant as a URL, and the text beside it."""
+    """A list in a cell, divided into what is meant as a URL, and the text beside that."""
 
     items: list[str]
     texts: list[str]
@@ -102,7 +102,7 @@ def is_url_without_end(text: str) -> bool:
 
 
 def lists_other_things(cell: str) -> bool:
-    """Return whether the cell lists other things beside URLs."""
+    """Return whether the cell lists other things besides URLs."""
     text = cell.strip(BLANKS)
     if _is_clean_list(text) or _structured(text) is not None:
         return False
@@ -131,9 +131,9 @@ def classify(cell: str) -> CellKind:
 def find_items(cell: str) -> list[str]:
     """Return what the cell lists, in order and as written: URLs, and whatever is meant as one.
 
-    Understood are lists separated by comma, semicolon, `|`, white space, newlines, `<br>` or `&&`; JSON and
+    It understands lists separated by comma, semicolon, `|`, white space, newlines, `<br>` or `&&`; JSON and
     Python literals; `name (url)` and `name: url` pairs; HTML, Markdown and formulas that show images. Text
-    beside URLs is no item, nor is what says that there is no image, nor a link in HTML. A cell without
+    besides URLs is no item, nor is what says that there is no image, nor a link in HTML. A cell without
     anything like a URL is one item for each part of its list. A separator inside a URL does not end it: a
     URL that has not reached an image extension goes on until the next URL.
     """
@@ -225,7 +225,7 @@ def _json_items(value: object) -> Iterator[str]:
 
 
 def _items_of_object(value: dict[str, object]) -> list[str]:
-    """Return the object's `url` or `src`; of others what is a URL in them, or else the whole object."""
+    """Return the `url` or `src` of the object; else its values that are URLs, or the whole object."""
     url = value.get("url", value.get("src"))
     if isinstance(url, str):
         return [url.strip(BLANKS)]
@@ -298,7 +298,7 @@ def _url_length(line: str) -> int:
 
 
 def _says_something_else(separator: str, piece: str) -> bool:
-    """Return whether a piece behind a URL stands beside it, and does not continue it."""
+    """Return whether a piece that follows a URL is text of its own, and not the rest of the URL."""
     if _ABOUT_A_URL.fullmatch(piece):
         return True
     return not separator.isspace() and is_no_part_of_a_url(piece.strip(_PADDING))

@@ -1,4 +1,4 @@
-"""Which columns of a table hold image URLs: by name or number, or found by their headers and values."""
+"""Find the columns that hold image URLs: by name or number, or by their headers and values."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _judged_columns(table: CsvTable) -> list[_Column]:
     names = [name.strip() for name in table.raw_header()]
     while names and not names[-1]:
         names.pop()
-    # Cells beyond the header are mostly the rest of a list in its last column that nobody quoted.
+    # Cells beyond the header are mostly the rest of a list in the last column that was not quoted.
     names += (names[-1:] or [""]) * (len(table.header) - len(names))
     wanted = [index for index, name in enumerate(names) if not _OWN_OUTPUT.fullmatch(name)]
     samples = _filled_samples(table, wanted)
@@ -127,7 +127,7 @@ def _holds_images(column: _Column, folder: str | None) -> bool:
 
 
 def _without_pages(table: CsvTable, found: list[_Column]) -> list[_Column]:
-    """Without columns of pages that show an image, if the images themselves are in another column.
+    """Leave out columns of pages that show an image, if the images themselves are in another column.
 
     `photo_url` is the page of a photo where there is a `photo_image_url`.
     """
@@ -159,7 +159,7 @@ def _is_page_beside(column: _Column, others: list[_Column]) -> bool:
 
 
 def _thing(column: _Column) -> str:
-    """Return what a column is the URL of: `photo_url` of a photo, `photo_image_url` of a photo image."""
+    """Return what a column's URLs lead to: `photo_url` to a photo, `photo_image_url` to a photo image."""
     return " ".join(re.split(r"[\W_]+", SAYS_ONLY_URL.sub("", words(column.name))))
 
 

@@ -1,7 +1,7 @@
-"""text -> dialect: delimiter, quoting and line end of a CSV, told by which reading makes a table.
+"""Find the dialect of a text (delimiter, quoting and line end): the one with which it reads as a table.
 
-Nothing here knows what a record is for: preamble, header and columns are in header.py and columns.py. But to
-tell the delimiter takes a look at the cells: URLs hold delimiters too.
+Nothing here knows what a record is for: preamble, header and columns are in header.py and columns.py. But the
+delimiter can only be found by a look at the cells: URLs hold delimiters too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ERROR_VALUE = re.compile(r"\s*+#(?:n/a|nv|ref|value|name|div/0|null|num|wert|be
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a CSV is written, so that another can be written alike."""
+    """How a CSV is written, so that another one can be written in the same way."""
 
     encoding: Encoding
     delimiter: str
@@ -83,7 +83,7 @@ def is_comment(row: list[str]) -> bool:
 
 
 def _best_reading(text: str, delimiter: str, limits: CsvLimits) -> tuple[CsvText, Counter[int]]:
-    """Return the reading with the fewest records of an odd width; the standard one of equals."""
+    """Return the reading with the fewest records of an odd width; the standard one if several have as few."""
     content = CsvText(text, delimiter)
     try:
         widths = _widths(content, limits)
@@ -133,7 +133,7 @@ def _odd(widths: Counter[int]) -> int:
 
 
 def _newline(content: CsvText) -> str:
-    """Return the line end behind the first record; a newline when there is none."""
+    """Return the line end after the first record; a newline when there is none."""
     source, _ = next(content.records_with_source())
     return without_line_end(source)[1] or "\n"
 
@@ -145,7 +145,7 @@ def _delimiter(text: str) -> str:
     sample = _whole_records(text)
     scores = {delimiter: _score(sample, delimiter) for delimiter in _DELIMITERS}
     best = max(_DELIMITERS, key=scores.__getitem__)
-    # A table of one column has no delimiter: take one that its values do without.
+    # A table of one column has no delimiter: take one that does not occur in its values.
     return best if scores[best] > _NO_TABLE else min(_DELIMITERS, key=text.count)
 
 
@@ -174,7 +174,7 @@ def _score(sample: str, delimiter: str) -> tuple[float, int]:
         return _NO_TABLE
     if not (first_is_header and len(rows[0]) == _most_common(widths)):
         widths = [0 if any(map(_mixes_columns, row)) else _width(row) for row in rows]
-    # Where the first row has several columns, short rows do not make it one.
+    # If the first row has several columns, short rows do not turn the table into one column.
     width = _most_common([width for width in widths if width > 1] if widths[0] > 1 else widths)
     return (widths.count(width) / len(rows), width) if width > 1 else _NO_TABLE
 
@@ -184,7 +184,7 @@ def _sample_records(sample: str, delimiter: str) -> list[list[str]]:
         records = list(CsvText(sample, delimiter).records())
     except csv.Error:
         return list(CsvText(sample, delimiter, Quoting.STRAY_QUOTES).records())
-    # A blank before a quote, or a backslash, makes rows of different widths of what is one dialect.
+    # A blank before a quote, or a backslash, makes the widths of rows differ although the dialect is one.
     if _odd(Counter(map(len, records))):
         for quoting in _other_quotings(sample, delimiter):
             others = list(CsvText(sample, delimiter, quoting).records())
@@ -203,12 +203,12 @@ def _splits_only_urls(row: list[str]) -> bool:
 
 
 def _mixes_columns(cell: str) -> bool:
-    """Return whether the cell lists other things beside URLs, as when cut at the wrong delimiter."""
+    """Return whether the cell lists other things besides URLs, as it does if cut at the wrong delimiter."""
     return cell_urls.holds_url(cell) and cell_urls.lists_other_things(cell)
 
 
 def _width(row: list[str]) -> int:
-    """Return the number of columns, a URL that itself holds the delimiter being one."""
+    """Return the number of columns; a URL that holds the delimiter itself counts as one."""
     width = start = 0
     while start < len(row):
         start += _cells_of_url(row, start)
@@ -217,7 +217,7 @@ def _width(row: list[str]) -> int:
 
 
 def _cells_of_url(row: list[str], start: int) -> int:
-    """Return how many cells, from `start` on, a URL takes that was cut at its delimiters."""
+    """Return over how many cells, from `start` on, a URL extends that was cut at its delimiters."""
     if cell_urls.is_url_without_end(row[start]):
         for end in range(start + 1, len(row)):
             cell = row[end]

@@ -1,4 +1,4 @@
-"""bytes -> text: the encoding of a CSV, such that writing the text in it gives the same bytes again."""
+"""Find the encoding of a CSV's bytes; the text written in it gives the same bytes again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imagi_pipeline.core.csv.header_words import SAYS_IMAGE
 from imagi_pipeline.core.errors import CsvError, ErrorCode
 from imagi_pipeline.core.images.signatures import file_type
 
-_ENCODING_SAMPLE = 5000  # different words outside ASCII from which the code page is found
+_ENCODING_SAMPLE = 5000  # the code page is found from so many different words outside ASCII
 _ENCODING_SAMPLE_BYTES = 100_000
 _STRAY = re.compile("[\ud800-\udfff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f\ud800-\udfff]")
@@ -108,7 +108,7 @@ def _refuse_nul_ridden(nul_count: int, length: int) -> None:
 
 
 def _evident_utf16(data: bytes) -> str | None:
-    """Return UTF-16 without byte order mark, told by ASCII characters having every other byte zero."""
+    """Return UTF-16 without a byte order mark; it shows by every other byte being zero in ASCII text."""
     sample = data[:4096]
     even, odd = sample[::2].count(0), sample[1::2].count(0)
     many, few = len(sample) // 5, len(sample) // 50
@@ -135,7 +135,7 @@ def _code_page(data: bytes) -> str:
     import charset_normalizer
 
     guesses = charset_normalizer.from_bytes(_sample_outside_ascii(data), cp_isolation=_CODE_PAGES)
-    # Of short texts the guesses are hardly better than chance: an image column's name, if any, decides.
+    # For short texts the guesses are hardly better than chance: the name of an image column decides, if any.
     likely = sorted(guesses, key=lambda guess: not SAYS_IMAGE.search(str(guess).casefold()))
     equal = likely[0].could_be_from_charset if likely else []
     candidates = [page for page in _CODE_PAGES if page in equal]

@@ -1,4 +1,4 @@
-"""table and results -> enriched CSV, written as the CSV came: what was there stays."""
+"""Write the enriched CSV from table and results, as the CSV came: everything that was there stays."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def enrich(
 
 
 def failed_rows(table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> Iterator[bytes]:
-    """Of the enriched CSV only the rows with something in the column of errors, in pieces.
+    """Yield, in pieces, only the rows of the enriched CSV with something in the column of errors.
 
-    To be corrected and handed in again: the two columns are replaced then.
+    People correct them and hand them in again: the two columns are replaced then.
     """
     encoding = _encoding(table, _added_texts(table, outputs, errors))
     yield encoding.byte_order_mark
@@ -76,8 +76,7 @@ def enriched_pieces(
 
 
 def stored_records(table: CsvTable, file: IO[bytes]) -> Iterator[list[str]]:
-    """Yield the records of an enriched CSV as they are read back, of a well-formed one without its whole in
-    memory.
+    """Yield the records of an enriched CSV as they are read back; a well-formed one is never whole in memory.
 
     Raises UnicodeError and csv.Error when the file is not what was written.
     """
@@ -173,7 +172,7 @@ class _Lines(ABC):
 
 
 class _Extended(_Lines):
-    """With two columns behind the others."""
+    """Lines that have two more columns after the others."""
 
     def __init__(self, table: CsvTable, outputs: Mapping[str, str], errors: Mapping[str, str]) -> None:
         super().__init__(table, outputs)
@@ -192,7 +191,7 @@ class _Extended(_Lines):
         """Return the record as it came, filled up to the width of the table."""
         width = self._width
         if not self._table.content.is_well_formed(content):
-            content = self._joined(row[:width])  # lest its quotes swallow what is added
+            content = self._joined(row[:width])  # otherwise its quotes would swallow what is added
         elif len(row) > width:
             content = content[: self._table.content.cells(content)[width - 1].end]
         return content + self._delimiter * (width - len(row))
@@ -214,14 +213,14 @@ class _Extended(_Lines):
 
 
 class _FailedRows(_Extended):
-    """Only the rows that have something in the column of errors."""
+    """Lines of only the rows that have something in the column of errors."""
 
     def keeps(self, entries: list[Entry]) -> bool:
         return any(self._is_wrong(entry) for entry in entries)
 
 
 class _Replaced(_Lines):
-    """With the URLs of the compressed images in the place of those of the source images."""
+    """Lines that have the URLs of the compressed images in the place of those of the source images."""
 
     def __init__(self, table: CsvTable, outputs: Mapping[str, str]) -> None:
         super().__init__(table, outputs)
@@ -255,7 +254,7 @@ class _Replaced(_Lines):
 
 
 class _EntriesByRow:
-    """References and problems of each row, asked for in the order of the rows."""
+    """Gives the references and problems of each row; the rows must be asked for in their order."""
 
     def __init__(self, table: CsvTable) -> None:
         self._references = table.references

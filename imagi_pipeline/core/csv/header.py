@@ -1,4 +1,4 @@
-"""Where the table of a CSV begins: what stands before it, and the names of its columns."""
+"""Find where the table of a CSV begins: what stands before it, and the names of its columns."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _table_start(rows: list[list[str]]) -> int:
 
 
 def _stands_before(row: list[str], following: list[str]) -> bool:
-    """Return whether a record is preamble, or one of several header rows but not the last."""
+    """Return whether a record belongs to the preamble, or is one of several header rows but not the last."""
     if _is_data(row):
         return False
     if is_comment(row):
@@ -95,7 +95,7 @@ def _name_the_same(row: list[str], following: list[str]) -> bool:
 
 
 def _is_data(row: list[str]) -> bool:
-    """Return whether a record that may be a header is none."""
+    """Return whether a record that may be a header is data."""
     if any(cell_urls.holds_url(cell) or has_image_extension(cell) for cell in row):
         return True
     if any(map(_says_image, row)):

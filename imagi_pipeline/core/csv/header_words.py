@@ -1,4 +1,4 @@
-"""Words in the names of columns: what tells a column of images from others."""
+"""These words in the names of columns tell a column of images from others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SAYS_IMAGE = re.compile(
     r"|صور|תמונ|이미지|사진|รูป|ảnh"
     r"|(?<![^\W_])(?:imgs?|pics?|cover|poster|avatar|logo|icon|banner)(?![^\W\d_])"
 )
-"""Words for image, in lower case: they tell an image column from others and one code page from another."""
+"""These words mean image, in lower case: they tell apart image columns from others, and code pages."""
 
 SAYS_ABOUT_IMAGE = re.compile(
     r"(?<![^\W\d_])(?:alt|text|description|caption|title|count|number of|position|width|height|size"

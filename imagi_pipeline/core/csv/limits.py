@@ -1,4 +1,4 @@
-"""How large a CSV may be: what bounds the time and memory of reading one, and the size of what is written."""
+"""These limits bound the time and memory of reading a CSV, and the size of what is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""URLs of images inside the markup of one cell: HTML, Markdown and spreadsheet formulas.
+"""Find URLs of images inside the markup of one cell: HTML, Markdown and spreadsheet formulas.
 
 Each function returns where the URLs stand in the text, so that they can be replaced there, or an empty list
 when the text is no such markup or names no image. All take time in proportion to the text.
@@ -46,12 +46,12 @@ def html_images(text: str) -> list[Span]:
 
 
 def begins_as_html(text: str) -> bool:
-    """Return whether it is HTML that tells something, such as the description of a product."""
+    """Return whether the text is HTML with words for readers, such as the description of a product."""
     return _BEGINNING_OF_HTML.match(text) is not None
 
 
 def text_outside_tags(text: str) -> str:
-    """Return what a reader of the HTML sees of it as text."""
+    """Return the text that a reader of the HTML sees."""
     parts = text.split("<")
     return " ".join([parts[0], *(part.partition(">")[2] for part in parts[1:])]).strip()
 

@@ -1,4 +1,4 @@
-"""What people and programs write where there is no image."""
+"""Know the words that people and programs write where there is no image."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def is_placeholder(text: str) -> bool:
 
 
 def is_no_part_of_a_url(text: str) -> bool:
-    """Return whether the text, which stands behind a URL, can only say that there is no other image."""
+    """Return whether the text, which follows a URL, can only mean that there is no other image."""
     folded = text.strip(BLANKS).casefold()
     return not folded or folded in _UNMISTAKABLE or (len(folded) <= _LONGEST and _is_sign(folded))
 
 
 def _is_sign(text: str) -> bool:
-    """Dashes, the error values of spreadsheets in any language, and words for nothing in brackets."""
+    """Return whether it is a dash, an error value of a spreadsheet, or a word for nothing in brackets."""
     if _DASHES.fullmatch(text) or _ERROR_VALUE.fullmatch(text):
         return True
     match = _IN_BRACKETS.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Reads CSVs of strangers: small ones here, others in processes that can be ended."""
+"""Read the CSVs of strangers: small ones in this process, others in processes that can be ended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class ReadingStoppedError(Exception):
-    """Nobody waits for the CSV any more."""
+    """The caller does not wait for the CSV any more."""
 
 
 class CsvReader:
@@ -135,7 +135,7 @@ class _Worker:
         self._outbox: Connection
 
     def start(self) -> None:
-        """Have a process that runs."""
+        """Start a process if none runs."""
         if self._process is not None and self._process.poll() is None:
             return
         self.end()
@@ -154,7 +154,7 @@ class _Worker:
         self._process.stdout.close()
 
     def send(self, *parts: bytes) -> None:
-        """Send the parts; a process that is gone is noticed when its answer is awaited."""
+        """Send the parts. If the process is gone, that is noticed while waiting for its answer."""
         try:
             for part in parts:
                 self._outbox.send_bytes(part)
@@ -162,7 +162,7 @@ class _Worker:
             return
 
     def kill(self) -> None:
-        """End the process, also one that is at work. Its pipes stay open: a thread may still use them."""
+        """End the process even if it is at work. Its pipes stay open: a thread may still use them."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

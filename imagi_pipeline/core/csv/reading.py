@@ -1,4 +1,4 @@
-"""bytes -> table: read a CSV and find its image references.
+"""Read a CSV and find its image references.
 
 Reading loses nothing: every record and every value stays as it came, and nothing that looks like a URL in a
 column of URLs goes without a reference or a problem.
@@ -58,7 +58,7 @@ def read_request(
     base_url: str | None = None,
     limits: CsvLimits | None = None,
 ) -> CsvTable:
-    """As `read_csv`, for a CSV that is to be worked on: CsvError also when it names no usable image."""
+    """Do the same as `read_csv`, but also raise CsvError when the CSV names no usable image."""
     table = read_csv(data, url_columns=url_columns, base_url=base_url, limits=limits)
     if not table.references:
         detail = "The CSV names no image that can be downloaded."

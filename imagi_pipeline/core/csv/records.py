@@ -1,4 +1,4 @@
-"""text -> records, by the rules of quoting that the file follows, and by line where it breaks them.
+"""Divide a text into records, by the rules of quoting that the file follows, and by line if it breaks them.
 
 Every step takes time in proportion to the text. Well-formed files are read by the csv module; what it does
 not know (blanks before quotes, backslashes as PHP and MySQL write them, quotes that nothing closes) is read
@@ -26,11 +26,11 @@ class Quoting(Enum):
     """How cells that hold delimiters, quotes and line ends are written."""
 
     STANDARD = auto()
-    """RFC 4180: in quotes, a quote inside doubled."""
+    """As in RFC 4180: cells in quotes, and a quote inside is doubled."""
     STRAY_QUOTES = auto()
-    """The same, but some lines break the rules."""
+    """As STANDARD, but some lines break the rules."""
     BLANKS = auto()
-    """The same, with blanks between delimiters and quotes."""
+    """As STANDARD, with blanks between delimiters and quotes."""
     BACKSLASH = auto()
     """Inside quotes a backslash keeps a quote from ending the cell, as in PHP's fputcsv, R's write.table."""
     ESCAPED = auto()
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class CsvText:
-    """The text of a CSV that can be gone through, record by record, any number of times.
+    """The text of a CSV, which can be read record by record any number of times.
 
     With STANDARD quoting, csv.Error is raised at the first record that breaks the rules.
     """
@@ -98,7 +98,7 @@ class CsvText:
         return cells
 
     def is_well_formed(self, source: str) -> bool:
-        """Return whether one record keeps to the rules of quoting."""
+        """Return whether a record follows the rules of quoting."""
         if self.quoting is Quoting.STANDARD:
             return True
         return _patterns(self.delimiter, self.quoting).closed_closed.match(source) is not None
@@ -118,7 +118,7 @@ class CsvText:
         ends = _record_ends(lines, _patterns(self.delimiter, self.quoting))
         start = 0
         while start < len(lines):
-            # Quotes of a broken line are closed within it or taken as characters, lest they swallow others.
+            # Quotes of a broken line end in it or count as characters: else they would swallow other lines.
             end = start + 1 if ends[start] == _BROKEN else ends[start]
             yield lines[start] if end == start + 1 else "".join(lines[start:end])
             start = end
@@ -162,7 +162,7 @@ def _cell(match: re.Match[str], quoting: Quoting) -> Cell:
 
 
 def _escaped_lines_joined(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines, those that end in a backslash together with the next."""
+    """Yield the lines; a line that ends in a backslash comes together with the next."""
     parts: list[str] = []
     for line in lines:
         parts.append(line)
@@ -181,7 +181,7 @@ _BROKEN = 0
 
 @dataclass(frozen=True, slots=True)
 class _Patterns:
-    """What a line may be, by whether a quote is open at its begin and at its end; and one cell."""
+    """Patterns of one cell, and of a line by whether a quote is open at its beginning and at its end."""
 
     closed_closed: re.Pattern[str]
     closed_open: re.Pattern[str]
@@ -222,10 +222,10 @@ def _patterns(delimiter: str, quoting: Quoting) -> _Patterns:
 
 
 def _record_ends(lines: list[str], patterns: _Patterns) -> list[int]:
-    """Return for each line, where a record that begins there ends, as the index behind its last line.
+    """Return for each line where a record that begins there ends, as the index after its last line.
 
-    _BROKEN (0) where it breaks the rules. Going backwards, what follows a line is known already, so that
-    each line is looked at once, however far its quotes reach.
+    It is _BROKEN (0) where the record breaks the rules. The loop goes backwards, so that what follows a line
+    is known already, and each line is read once, however far its quotes reach.
     """
     ends = [_BROKEN] * len(lines)
     end_if_open = _BROKEN  # where a record ends whose quote is open at the begin of the line below

@@ -1,4 +1,4 @@
-"""What the people who know a row call it."""
+"""Find the names by which people know the rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from imagi_pipeline.core.csv.table import CsvTable
 
 
 def row_names(table: CsvTable) -> dict[int, str]:
-    """Return by row number, the value in the first column whose values all differ: an id, a SKU, a name.
+    """Return, by row number, the value in the first column whose values all differ: an id, a SKU, a name.
 
     A column of which more than half is blank, or that holds the images, names no row. Nothing when there is
     no such column.

@@ -55,7 +55,7 @@ class CsvFindings:
     header: list[str]
     url_columns: list[str] = field(default_factory=list)
     data_row_count: int = 0
-    """How many records behind the header hold anything."""
+    """How many records below the header hold anything."""
     reference_count: int = 0
     image_count: int = 0
     """How many different URLs the references have."""

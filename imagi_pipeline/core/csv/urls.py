@@ -1,4 +1,4 @@
-"""What one entry of a cell is as a URL: how it is written when it is requested, or why it cannot be."""
+"""Turn one entry of a cell into the URL that is requested, or say why it cannot be one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imagi_pipeline.core.errors import ErrorCode, UrlError
 
 MAX_URL_BYTES = 2048
 PATH_PLACE = "*"
-"""Where a base URL takes the path of a cell, leading slash or not: `https://shop.example/media/*`."""
+"""In a base URL this is replaced by the path in a cell: `https://shop.example/media/*`."""
 
 # Unicode white space and the zero-width characters that come along when a URL is copied from a web page.
 BLANKS = (
@@ -46,7 +46,7 @@ _CONTROL = "".join(map(chr, range(0x20)))
 _STRAY_BYTE = re.compile("[\ud800-\udfff]")
 _TO_ENCODE = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?\[\]%-]+")
 _SEPARATOR = re.compile(r"[\s,;|]")
-# /m/b/mb01.jpg: Magento's folders are the first two letters of the name, `_` for what is none.
+# /m/b/mb01.jpg: Magento's folders are the first two letters of the name, and `_` for other characters.
 _MAGENTO_PATH = re.compile(r"/([^/\\?#])/([^/\\?#])/([^/\\?#])([^/\\?#])[^/\\?#]*+")
 
 
@@ -100,7 +100,7 @@ def _refuse_embedded_image(text: str) -> None:
 
 
 def _with_slashes(text: str) -> str:
-    """Backslashes of a path as slashes, which is how browsers read them."""
+    """Turn the backslashes of a path into slashes, as browsers do."""
     if "\\" not in text or (LOCAL_PATH.match(text) and not _WEB_START.match(text[2:])):
         return text
     end = next((index for index, character in enumerate(text) if character in "?#"), len(text))

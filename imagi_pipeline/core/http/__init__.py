@@ -1,4 +1,4 @@
-"""Connections to hosts that other people name: addresses judged, deadlines kept.
+"""This room makes calls to hosts that other people name: it judges addresses and keeps deadlines.
 
-One download, one delivery; when and how often is decided above (engine, callbacks).
+It makes one download or one delivery; the engine and the callbacks decide when and how often.
 """

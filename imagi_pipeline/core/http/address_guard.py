@@ -1,6 +1,6 @@
-"""Which addresses may be dialled: those of the public internet, and what the settings allow beside them.
+"""Judge which addresses may be dialled: those of the public internet, and those that the settings allow.
 
-Pure rules; that they are asked about the very address that is dialled is client.py.
+These are pure rules; client.py asks them about the very address that is dialled.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _REFUSED_NETWORKS: tuple[IPNetwork, ...] = tuple(
 # Everything else in IPv6 is loopback, local, multicast, translated or not assigned.
 _IPV6_GLOBAL_UNICAST = IPv6Network("2000::/3")
 
-# Not `is_loopback`, which says of IPv4-mapped addresses other things in Python 3.13 than before.
+# `is_loopback` is not used: for IPv4-mapped addresses it differs between Python 3.13 and earlier versions.
 _LOOPBACK_AND_UNSPECIFIED = IPv6Network("::/127")
 _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 _IPV4_IN_LAST_32_BITS = tuple(

@@ -1,10 +1,10 @@
-"""The guarded client: one call to a host that other people name, by libcurl.
+"""The guarded client makes one call to a host that other people name, by libcurl.
 
-What a call asks for and what its answer means is above (fetching.py, delivery.py). Here is what holds for
-both: only addresses that may be dialled are, no proxy or password of the environment is used, the deadline
-and the caps are kept, and a redirect is an answer like any other.
+fetching.py and delivery.py decide what a call asks for and what its answer means. Here is what holds for
+both: only allowed addresses are dialled, no proxy or password of the environment is used, the deadline
+and the limits are kept, and a redirect is an answer like any other.
 
-libcurl is taken because of what hosts send: more than a hundred header lines, `103 Early Hints`, lines folded
+We use libcurl because of what hosts send: more than a hundred header lines, `103 Early Hints`, lines folded
 or ended by a bare LF; it sends a path as it is written, and lets us judge the very address that it dials.
 """
 
@@ -28,8 +28,8 @@ from imagi_pipeline.core.http.lenient import REFUSED_BECAUSE, call_leniently
 from imagi_pipeline.core.http.limits import FetchLimits
 from imagi_pipeline.core.http.transfer import Answer, Call, Transfer
 
-_PIECE_BYTES = 512 * 1024  # libcurl's largest buffer: fewest calls for one body
-_CONNECTIONS_KEPT = 4  # of each handle: connections to more hosts than this cost file descriptors
+_PIECE_BYTES = 512 * 1024  # libcurl's largest buffer, so that a body takes the fewest calls
+_CONNECTIONS_KEPT = 4  # connections that each handle keeps: more would cost file descriptors
 _HASHED_CERTIFICATE = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
@@ -62,7 +62,7 @@ class GuardedClient:
 
     def _take(self) -> Handle:
         with self._lock:
-            if self._idle:  # the one used last has the connections that are most likely still open
+            if self._idle:  # the handle used last has the connections that are most likely still open
                 return self._idle.pop()
         return Handle(self._limits, lambda: self._is_closed)
 

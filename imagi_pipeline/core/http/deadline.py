@@ -1,4 +1,4 @@
-"""How long one attempt may take in all: from the first dialling to the last byte, redirects included."""
+"""Bound the time of one attempt: from the first dialling to the last byte, redirects included."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imagi_pipeline.core.errors import ErrorCode, FetchError
 
 
 class Deadline:
-    """The end of one attempt; a wait of our own does not count.
+    """The time at which an attempt ends; our own waiting does not count.
 
     libcurl's own timeouts cannot be moved while a transfer runs, and start again with each redirect.
     """

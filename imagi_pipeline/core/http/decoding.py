@@ -1,7 +1,7 @@
-"""Content encodings undone, piece by piece, though nobody asked for one.
+"""Undo content encodings piece by piece, which some hosts send although nobody asked for one.
 
-libcurl could do it, but fails where a host names an encoding that is none (`aws-chunked`, `base64`): browsers
-take the body as it is then.
+libcurl could do it, but fails if a host names something that is no encoding (`aws-chunked`, `base64`): then
+browsers take the body as it is.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def encodings_in(header: str) -> list[str]:
 class Decoding:
     """Undoes encodings of what is written to it and hands it on, at most 1 MiB at a time.
 
-    So a receiver that raises when it has too much ends a decompression bomb early.
+    So a receiver that raises when it has got too much ends a decompression bomb early.
     """
 
     def __init__(self, encodings: list[str], write_to: Callable[[bytes], object], host: str) -> None:
@@ -53,7 +53,7 @@ class Decoding:
         self._host = host
 
     def write(self, piece: bytes) -> None:
-        """Take the next piece of the body; raises FetchError when it is not so encoded."""
+        """Take the next piece of the body; raises FetchError when it is not encoded as the host says."""
         self._pass_on(piece, 0)
 
     def _pass_on(self, piece: bytes, layer: int) -> None:

@@ -1,4 +1,4 @@
-"""One message to a receiver that somebody else named: a POST on guarded connections, no redirect followed."""
+"""Post one message to a receiver that somebody else named, on guarded connections and without redirects."""
 
 from __future__ import annotations
 

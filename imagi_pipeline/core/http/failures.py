@@ -1,4 +1,4 @@
-"""What went wrong with a call, and the failure that it is for whoever reads the report."""
+"""Turn what went wrong with a call into a failure for the readers of the report."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def blocked(host: str, address: str) -> FetchError:
 
 
 def silence(host: str) -> FetchError:
-    """Nothing came for longer than the read timeout."""
-    return FetchError(ErrorCode.TIMEOUT, f"{host} kept silent for too long.")
+    """Return the failure of a host that sent nothing for longer than the read timeout."""
+    return FetchError(ErrorCode.TIMEOUT, f"{host} sent nothing for too long.")
 
 
 def too_long_head(host: str) -> FetchError:

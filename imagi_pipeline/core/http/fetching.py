@@ -1,8 +1,8 @@
-"""URL -> bytes: one attempt to download one source image.
+"""Make one attempt to download one source image.
 
-Here belongs what an answer may be when an image is asked for: where it redirects to, how large it is. How a
-call is made and guarded is client.py. Scheduling belongs to neither: the engine decides when an attempt is
-made again and how many run against one host; `retry_delay` only tells it how long to wait.
+Here it is decided which answers are an image: where they redirect to, how large they are. client.py makes
+and guards the call. The engine decides when an attempt is made again and how many run against one host;
+`retry_delay` only tells it how long to wait.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imagi_pipeline.core.http.transfer import Answer, Call, Sink
 from imagi_pipeline.core.printable import printable
 
 MAX_REDIRECTS = 20
-"""As many as browsers follow."""
+"""Browsers follow as many."""
 
 LONGEST_VALIDATOR = 1_000
 """Characters of an ETag or a date that are kept for a conditional request; longer ones are not."""
@@ -39,7 +39,7 @@ _random = random.SystemRandom()
 
 
 class Writable(Protocol):
-    """Where the bytes of an image go, piece by piece: a file, a memory file, an io.BytesIO."""
+    """Takes the bytes of an image piece by piece: a file, a memory file, or an io.BytesIO."""
 
     def write(self, piece: bytes, /) -> object:
         """Take the next piece, whole."""

@@ -1,4 +1,4 @@
-"""The order in which images are downloaded: fair to hosts, patient with failures."""
+"""Decide the order in which images are downloaded: hosts take turns, and failures wait for their next try."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Download:
 
 @dataclass(slots=True)
 class _Silence:
-    """The attempts in a row that a host gave no answer to."""
+    """The attempts in a row that a host did not answer."""
 
     since: float
     until: float = 0.0
@@ -67,7 +67,7 @@ class HostSchedule:
             return None
 
     def downloaded(self, download: Download) -> None:
-        """Give the place at the host back; the image itself may still have work ahead."""
+        """Give the place at the host back; the image itself may not be finished yet."""
         with self._changed:
             host = download.host
             if self._active[host] == self._per_host and self._waiting.get(host):
@@ -91,7 +91,7 @@ class HostSchedule:
                 self._changed.notify_all()
 
     def cancel(self) -> None:
-        """Hand nothing out any more."""
+        """Hand out no more downloads."""
         with self._changed:
             self._cancelled = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""An answer with a header line that has no colon: browsers skip the line, libcurl refuses the answer.
+"""Read an answer with a header line that has no colon: browsers skip the line, libcurl refuses the answer.
 
 Such a call is made once more. libcurl only connects (guarded, and over TLS where it is https); the header is
 read here without the broken lines, the body by Python's http.client.
@@ -52,7 +52,7 @@ def _request(call: Call) -> bytes:
 
 def _send(curl: pycurl.Curl, data: bytes) -> None:
     while data:
-        data = data[curl.send(data) :]  # a new connection takes so little at once
+        data = data[curl.send(data) :]  # a new connection takes so few bytes without waiting
 
 
 def _read_head(stream: IO[bytes], transfer: Transfer) -> bytes | None:
@@ -75,7 +75,7 @@ def _read_head(stream: IO[bytes], transfer: Transfer) -> bytes | None:
 
 
 class _Connection(io.RawIOBase):
-    """What comes over the connection of a handle, waited for as long as the clocks of the transfer allow."""
+    """Reads from the connection of a handle, and waits as long as the limits of the transfer allow."""
 
     def __init__(self, curl: pycurl.Curl, transfer: Transfer) -> None:
         self._curl = curl
@@ -111,7 +111,7 @@ class _Answer(io.RawIOBase):
         self._stream = stream
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """As of a socket."""
+        """Do what `makefile` of a socket does."""
         return io.BufferedReader(self)
 
     def readable(self) -> bool:

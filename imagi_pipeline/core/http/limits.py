@@ -1,4 +1,4 @@
-"""What an exchange over HTTP may take, and which addresses it may reach."""
+"""These limits bound what an exchange over HTTP may take, and which addresses it may reach."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FetchLimits:
     reason; `max_retry_after` is the longest wait that a host may ask for. `allowed_networks` may be dialled
     although they are private.
 
-    `user_agent` is how a host is told who asks; `sends_origin_as_referer` tells it that the image was found
+    `user_agent` tells a host who asks; `sends_origin_as_referer` tells it that the image was found
     on a page of its own.
     """
 

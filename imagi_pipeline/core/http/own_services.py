@@ -1,7 +1,7 @@
-"""Calls to services that the operator named: Dagster, the gateway, the receiver of alerts.
+"""Make calls to services that the operator named: Dagster, the gateway, the receiver of alerts.
 
-But the environment must not steer them: with HTTP_PROXY a proxy would be asked for Dagster on loopback, and
-`~/.netrc` would replace a bearer token.
+The environment must not redirect them: with HTTP_PROXY, calls to Dagster on loopback would go to a proxy,
+and `~/.netrc` would replace a bearer token.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import requests
 
 
 def own_session() -> requests.Session:
-    """Return a session without proxies and passwords of the environment; REQUESTS_CA_BUNDLE counts."""
+    """Return a session that ignores proxies and passwords of the environment, not REQUESTS_CA_BUNDLE."""
     session = requests.Session()
     session.trust_env = False
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True

@@ -1,7 +1,7 @@
-"""Where a call goes: a URL taken apart so that its path is sent exactly as it is written.
+"""Take a URL apart so that its path is sent exactly as it is written.
 
-A signed URL is another one once `%7E` became `~` or `%2f` became `%2F`. So nothing is rewritten here but what
-no request line can hold; a redirect is read as browsers read it.
+A signed URL is no longer valid once `%7E` became `~` or `%2f` became `%2F`. So only what no request line can
+hold is rewritten here; a redirect is read as browsers read it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Target:
         return urlsplit(self.url).hostname or self.authority
 
     def redirected(self, location: bytes) -> Target:
-        """Return where a `Location` header leads from here; ValueError with the reason when it leads nowhere.
+        """Return where a `Location` header leads from here; ValueError says why it leads nowhere.
 
         Bytes beyond ASCII are percent-encoded as they are, be they UTF-8 or Latin-1. Tabs and line ends are
         dropped, and a backslash before the query is a slash.

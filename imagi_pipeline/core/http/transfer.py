@@ -1,4 +1,4 @@
-"""One call under way: what was asked, what has come of the answer, and why it was ended, if it was."""
+"""Follow one call: what was asked, what has come of the answer, and why the call was ended, if it was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_HEAD = 256 * 1024
 """Bytes of the status line and the header of an answer, with those of every 1xx before it."""
 
 LONGEST_UNREAD = 16 * 1024
-"""Bytes of a body nobody wants that are read, so that its connection can be used again."""
+"""So many bytes of a body that nobody wants are read, so that its connection can be used again."""
 
 Sink: TypeAlias = Callable[[bytes], None]
 
@@ -51,7 +51,7 @@ class Call:
     """One HTTP request, and who looks at its answer.
 
     `body_to` gets the head of an answer, and returns what takes its body piece by piece, or None when nobody
-    wants it. What it, and that, raise ends the call.
+    wants it. The call ends if one of them raises.
     """
 
     target: Target
@@ -62,7 +62,7 @@ class Call:
 
 
 class Transfer:
-    """What libcurl tells of one call while it runs, and what that comes to."""
+    """Takes what libcurl tells of one call while it runs, and gives the result."""
 
     def __init__(self, call: Call, limits: FetchLimits) -> None:
         self.refused_address: str | None = None
@@ -114,7 +114,7 @@ class Transfer:
         self._heard()
 
     def goes_on(self) -> bool:
-        """Look at the clock."""
+        """Return whether the call still has time; libcurl ends it if not."""
         if self._call.deadline.left() <= 0:
             self.is_cut = True
             return False
@@ -123,7 +123,7 @@ class Transfer:
         return True
 
     def ended_by(self, code: int, words: str, errno: int) -> None:
-        """Note what libcurl says; it is no failure where the answer is all the same what was wanted."""
+        """Note what libcurl says; that is no failure if the answer is what was wanted nevertheless."""
         self.refusal = self.refusal or words or f"error {code}"
         if self._failure:
             return
@@ -181,7 +181,7 @@ class Transfer:
             return False
         if self._sink is None:
             return True
-        # Many hosts end TLS without saying so. Where nothing else tells the end, browsers take the body.
+        # Many hosts end TLS without saying so. If nothing else tells the end, browsers take the body.
         hung_up = code == pycurl.E_RECV_ERROR and "unexpected eof" in words
         return hung_up and not self._answer.has_end
 
