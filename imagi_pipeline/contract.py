@@ -1,6 +1,6 @@
-"""What the gateway and the orchestration have to agree on: the names of the job, of tags and of statuses.
+"""Name what the gateway and the orchestration have to agree on: the job, the tags and the statuses.
 
-The core speaks none of these words. `status_of_run` is the one place where a run of Dagster becomes the
+The core uses none of these words. `status_of_run` is the one place where a run of Dagster becomes the
 status of a request.
 """
 
@@ -42,7 +42,7 @@ ERROR_CODE_TAG = "imagi/error_code"
 ERROR_TAG = "imagi/error"
 
 SIZE_TAG, LARGE = "imagi/size", "large"
-"""Large runs get half of the places (`dagster.yaml`), so that small ones pass them."""
+"""Large runs get half of the places (`dagster.yaml`), so that small ones need not wait for them."""
 
 IMAGES_OF_A_LARGE_RUN = 5_000
 """Minutes of work."""
@@ -65,7 +65,7 @@ _UPKEEP_OF_SCHEDULE = {
 }
 
 SECONDS_OF_SILENCE = 120.0
-"""A daemon that has given no sign of life for so long does not run; it gives one every 30 seconds."""
+"""A daemon that has shown no sign of life for so long does not run; it shows one every 30 seconds."""
 
 _STATUS_OF_RUN = {
     "NOT_STARTED": IN_QUEUE,
@@ -132,7 +132,7 @@ def with_upkeep(newest: RequestStatus, what: str, since: float, result: RequestS
     """Return the status of a request whose `newest` run is upkeep, begun at `since`, beside its last
     `result`.
 
-    The request stays completed. Its run is the newest: that is what can be cancelled.
+    The request stays completed. Its run is the newest one, because that can be cancelled.
     """
     upkeep = Upkeep(
         what,

@@ -1,4 +1,4 @@
-"""The only place where the Dagster definitions are assembled."""
+"""Assemble the Dagster definitions; that is done only here."""
 
 import dagster as dg
 

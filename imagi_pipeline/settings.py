@@ -1,7 +1,7 @@
-"""Every setting: its environment variable, type, unit and default.
+"""Define every setting: its environment variable, type, unit and default.
 
-The variable of a field is its name in capitals behind `IMAGI_`. `python -m imagi_pipeline.settings` prints
-the table of docs/settings.md.
+The variable of a field is `IMAGI_` and the name of the field in capitals.
+`python -m imagi_pipeline.settings` prints the table of docs/settings.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SHORTEST_KEY, LONGEST_KEY = 24, 64
 
 
 class ApiToken(BaseModel):
-    """Who may use the HTTP API: a name for the log and the requests, and the token itself."""
+    """A caller who may use the HTTP API: a name for the log and the requests, and the token itself."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,1 +1,1 @@
-"""The work itself in plain Python: no Dagster, no web framework."""
+"""The core does the work itself, in plain Python: it knows no Dagster and no web framework."""

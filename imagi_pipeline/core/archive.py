@@ -1,4 +1,4 @@
-"""All that a request gives, to be taken away: its images, its enriched CSV with paths to them, its report."""
+"""Put all results of a request into one archive: its images, an enriched CSV with their paths, its report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Members = Iterator[tuple[str, Iterable[bytes]]]
 def archive_members(store: Store, request_id: str, manifest: RequestManifest, limits: CsvLimits) -> Members:
     """Yield the files of a request that has its result.
 
-    The CSV comes behind the images: of an image that is gone from the storage it says so. Raises CsvError
+    The CSV comes after the images, and says which of them are gone from the storage. Raises CsvError
     and StorageError.
     """
     report = Table(store.read(store.report(request_id)) or b"")
@@ -86,7 +86,7 @@ def _slug(key: str) -> str:
 
 
 class _Pieces(io.RawIOBase):
-    """A file that cannot be gone back in, and gives away what was written to it."""
+    """A file that can only be written at its end, and hands out what was written to it."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -100,7 +100,7 @@ class _Pieces(io.RawIOBase):
         return len(piece)
 
     def taken(self) -> bytes:
-        """Give away what was written since the last time."""
+        """Return what was written since the last call."""
         piece = bytes(self._written)
         self._written.clear()
         return piece

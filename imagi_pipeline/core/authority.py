@@ -1,4 +1,4 @@
-"""The authority of a URL, `host` or `host:port`: how people write it, and how it is dialled."""
+"""Turn the authority of a URL, `host` or `host:port`, from how people write it into how it is dialled."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class ImageResult:
 
 
 class Budget:
-    """An amount that threads share; who claims more than is left waits, more than all: until alone."""
+    """An amount that threads share. A claim waits until enough is left, or until it is alone."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -125,7 +125,7 @@ def compress_images(
     thumbnails: int = 0,
     settled: Collection[str] = frozenset(),
 ) -> Iterator[ImageResult]:
-    """Fetch, compress and store images; one result for each, in no certain order. `keys` are theirs by URL.
+    """Fetch, compress and store images; yield a result for each, in any order. `keys` has their keys by URL.
 
     An image whose record is fresh (`limits.reuse_for`) is reused, an older one is asked for by conditional
     GET; one of `settled` is reused however old it is. The first `thumbnails` URLs get thumbnails, if they
@@ -250,7 +250,7 @@ class _Work:
             )
 
         def claim(amount: int) -> None:
-            self._schedule.host_answered(download.host)  # its header is there, and the body may take long
+            self._schedule.host_answered(download.host)  # its header has come, and the body may take long
             memory.claim(amount)
 
         if download.attempt == 1:

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as data.
+"""This tree shows everything that can go wrong, with its codes.
 
     ImagiError                  base of all that this package raises on purpose
     ├── CsvError                the whole request cannot be done; the sender of the CSV must act
@@ -97,7 +97,11 @@ class ErrorCode(Enum):
     CORRUPT_IMAGE = ("corrupt_image", False, "Upload the image again to its host: it is damaged.")
     TOO_MANY_PIXELS = ("too_many_pixels", False, "Use a smaller image, or raise IMAGI_MAX_PIXELS.")
     ENCODING_FAILED = ("encoding_failed", False, "Use another output format for this image.")
-    DECODER_CRASHED = ("decoder_crashed", False, "The image breaks the decoder; save it anew.")
+    DECODER_CRASHED = (
+        "decoder_crashed",
+        False,
+        "The image crashes the decoder; export it again from its editor.",
+    )
     DECODER_TIMEOUT = ("decoder_timeout", False, "Use a simpler image, or raise IMAGI_CODEC_TIMEOUT.")
 
     INTERNAL_ERROR = (
@@ -185,7 +189,7 @@ class CodecError(ImageError):
 
 
 class InternalError(ImageError):
-    """Something that this program did not foresee."""
+    """An error that this program did not foresee."""
 
 
 class OptionError(ImagiError):

@@ -1,4 +1,4 @@
-"""What an image is: from a request to its images, and from the key of an image back to its URL."""
+"""Find the images of a request, and the URL that belongs to the key of an image."""
 
 from __future__ import annotations
 

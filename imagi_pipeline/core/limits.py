@@ -1,4 +1,4 @@
-"""How much the engine may do and hold at the same time."""
+"""These limits bound how much the engine may do and hold at the same time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from imagi_pipeline.core.http.limits import FetchLimits
 class EngineLimits:
     """The limits of one call of the engine; those of a single download are in `fetching`.
 
-    Times are in seconds. A record that was checked less than `reuse_for` ago is reused without a question to
-    its host. A host that has given no answer to any attempt for `host_down_after` counts as down.
+    Times are in seconds. A record that was checked less than `reuse_for` ago is reused without asking its
+    host. A host that has given no answer to any attempt for `host_down_after` counts as down.
     `bytes_in_flight` are the source images held in memory at the same time, `pixels_in_flight` those that are
     decoded at the same time. `codec_processes` is the most that are started; an image that keeps one busy for
     longer than `codec_timeout` fails.

@@ -1,4 +1,4 @@
-"""Text from outside, made fit to be shown: what hosts, files and libraries say is never passed on raw.
+"""Make text from outside safe to show: what hosts, files and libraries say is never passed on as it is.
 
 Whatever ends in a message, report, CSV, log or terminal goes through here first. What is sent back to a host
 (an ETag) or written back to its owner (the cells of an upload) does not: it stays as it came, or is left out.
@@ -24,9 +24,9 @@ _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def printable(text: object, limit: int = LONGEST_QUOTE) -> str:
     """Return one line of at most `limit` characters that every terminal, report and CSV takes.
 
-    White space of any kind becomes single blanks. Control characters, ESC and NUL among them, marks that turn
-    the direction of writing, and half surrogates become one question mark a run. What is too long ends with
-    three dots. Of an endless text no more than a few times the limit is looked at.
+    White space of any kind becomes single blanks. A run of control characters (ESC and NUL too), marks that
+    change the direction of writing, or half surrogates becomes one question mark. A text that is too long
+    ends with three dots. Of an endless text, only a few times the limit is read.
     """
     start = str(text)[: 4 * limit + 1]
     if not start.isprintable():

@@ -1,4 +1,4 @@
-"""The two tables between the assets, as CSV.
+"""Write and read the two tables between the assets, as CSV.
 
 references   one row per image reference or problem: row, column, position, url, code, message
 report       one row per distinct image: url, key, status, what it was and became, why it failed, and which
@@ -38,7 +38,7 @@ RECORD_COLUMNS = [
     "encoder",
     "settings",
 ]
-"""What the report takes over from the record of an image; the names are those of its fields."""
+"""The report takes these over from the record of an image, under the names of its fields."""
 
 REPORT_COLUMNS = [
     *("url", "key", "status", *RECORD_COLUMNS, "error_code", "transient", "error"),
@@ -46,7 +46,7 @@ REPORT_COLUMNS = [
     "items",
 ]
 MOST_PLACES = 20
-"""Of an image that more rows name, the first of them are told."""
+"""If more rows than this name an image, the report lists only the first of them."""
 
 _LONGEST_NAME = 100  # characters of what a row is called
 _LONGEST_CELL = 2**31 - 1  # the largest limit that the csv module takes everywhere
@@ -58,7 +58,7 @@ ReportRow = dict[str, Any]
 class Table:
     """The rows of a table by name of column, every value as text.
 
-    They are read anew each time that they are gone through: a table may have a million of them.
+    Each loop over them reads them again: a table may have a million of them.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -218,7 +218,7 @@ def keys_with_copy(data: bytes) -> list[str]:
 
 
 def _may_have_failures(data: bytes) -> bool:
-    return b",failed," in data  # most reports have none, and need not be parsed
+    return b",failed," in data  # most reports have no failures, and need not be parsed
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How far a request is, in the words that its sender reads."""
+"""Say how far a request is, in the words that its sender reads."""
 
 from __future__ import annotations
 

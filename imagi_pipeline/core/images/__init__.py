@@ -1,4 +1,4 @@
-"""Bytes of an image -> smaller bytes of the same picture.
+"""This room turns the bytes of an image into smaller bytes of the same picture.
 
-Nothing here knows where they come from or go to.
+Nothing here knows where they come from or where they go.
 """

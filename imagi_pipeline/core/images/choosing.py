@@ -39,7 +39,7 @@ def output_formats_of(
 ) -> tuple[str, ...]:
     """Return the format asked for, or the next best one that browsers show and that holds the picture.
 
-    Two where the picture itself is to decide; `best_format` tells then.
+    Return two if the picture itself has to decide; then `best_format` chooses.
     """
     transparent = image.mode in {"LA", "RGBA"}
     # Lossy compression blurs the scans and line drawings that come in black and white.
@@ -70,7 +70,7 @@ def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
 def best_format(encoded: Mapping[str, Encoded]) -> str:
     """Return, of files of the same quality, the one that needs the fewest bytes; JPEG only if it saves much.
 
-    What lies in between stays PNG: of text and edges, a quality promises more than JPEG can hold.
+    What lies in between stays PNG: JPEG cannot keep what a quality promises for text and edges.
     """
     return min(encoded, key=lambda name: len(encoded[name].data) * (_JPEG_COUNTS if name == "JPEG" else 1))
 
@@ -78,7 +78,7 @@ def best_format(encoded: Mapping[str, Encoded]) -> str:
 def loses_by_reencoding(source: SourceImage) -> bool:
     """Return whether a file holds what new 8-bit sRGB pixels lose: 16 bits a channel, or colours of its own.
 
-    It is lost all the same when the pixels must change anyhow.
+    It is lost nevertheless when the pixels must change for another reason.
     """
     if told_colour(source) is not None:
         return True

@@ -1,4 +1,4 @@
-"""The messages between the engine and a codec process: JSON, a line each, over a pair of sockets."""
+"""Exchange messages between the engine and a codec process: one line of JSON each, over a pair of sockets."""
 
 from __future__ import annotations
 

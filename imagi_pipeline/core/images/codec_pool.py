@@ -1,4 +1,4 @@
-"""A pool of codec processes that survives the images it is given."""
+"""Run a pool of codec processes that survives the images it is given."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEEP_FREED_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "268435456",
     "MALLOC_MMAP_THRESHOLD_": "268435456",
 }
-"""glibc gives each freed image buffer back to the kernel otherwise: 16-27% of the time (design.md)."""
+"""Otherwise glibc gives each freed image buffer back to the kernel, which takes 16 to 27% of the time."""
 
 MEMORY, MEMORY_PER_PIXEL = 1 << 30, 32
 """Bytes that a codec process may take: so many, and so many more for each pixel that an image may have."""
@@ -60,8 +60,8 @@ class CodecPool:
 
     Processes are started as images are expected or come: one, and one more for every IMAGES_FOR_A_PROCESS.
     `claim_pixels` is called before a large image is decoded and returns when its memory is free;
-    `release_pixels` is called once that memory is free again. `memory` are the bytes that a process may take,
-    unset: what the largest image that the settings allow needs; an image that needs more fails.
+    `release_pixels` is called once that memory is free again. `memory` are the bytes that a process may take;
+    unset, it is what the largest image that the settings allow needs. An image that needs more fails.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class CodecPool:
         idle = [self._idle.get() for _ in self._processes]
         for process in idle:
             process.close()
-            self._idle.put(process)  # who still waits for one learns from it that the work was stopped
+            self._idle.put(process)  # whoever still waits for one learns from it that the work was stopped
 
     def expect_image(self) -> None:
         """Start a process if one more image is worth it; it imports its codecs while the image downloads."""
@@ -163,7 +163,7 @@ class _CodecProcess:
         self._lock = threading.Lock()  # of starting against killing
 
     def start(self) -> None:
-        """Start it unless it runs, and do not wait until it is ready."""
+        """Start the process unless it runs, without waiting until it is ready."""
         with self._lock:
             if self._stopped:
                 raise _stopped()
@@ -190,7 +190,7 @@ class _CodecProcess:
         self.start()
         try:
             self._hand_over(source, order)
-        except (OSError, EOFError):  # it died while idle: no image's fault
+        except (OSError, EOFError):  # it died while it was idle, so no image caused that
             self._end()
             self.start()
             try:
@@ -244,21 +244,21 @@ class _CodecProcess:
             return 0
         self._channel.close()
         self._buffer.close()
-        try:  # a process that crashed is about to be gone, and its status says why
+        try:  # a process that crashed is gone in a moment, and then its status says why
             return process.wait(0.5)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
 
     def kill(self) -> None:
-        """End it whatever it does, for good; who uses it learns that from its silence."""
+        """End the process for good, whatever it does; whoever uses it learns that when no answer comes."""
         with self._lock:
             self._stopped = True
             if self._process is not None:
                 self._process.kill()
 
     def close(self) -> None:
-        """Free what it took; nobody may use it any more."""
+        """Free what the process took; nobody may use it any more."""
         self._end()
 
 

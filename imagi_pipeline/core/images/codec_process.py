@@ -1,4 +1,4 @@
-"""The process that decodes and encodes, one image at a time, until its parent is gone.
+"""This process decodes and encodes one image at a time, until its parent is gone.
 
 It runs apart so that a file that crashes, hangs or bloats the decoder costs only itself. Its messages are
 JSON, never pickle, because it is the process that reads hostile files; images lie in a SharedBuffer.

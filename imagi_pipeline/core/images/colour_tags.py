@@ -1,4 +1,4 @@
-"""Colours that a file tells of without an ICC profile: nclx of AVIF and HEIC; cICP, gAMA and cHRM of PNG.
+"""Read the colours that a file names without an ICC profile: nclx of AVIF and HEIC; cICP, gAMA, cHRM of PNG.
 
 The numbers are those of ITU-T H.273. What they become is what Chromium 150 shows: SDR as defined, and PQ and
 HLG with 406 cd/m2 as white and a soft shoulder above half of it (fitted to its pixels, within 14 levels of
@@ -170,7 +170,7 @@ def _linear(transfer: int | float) -> Callable[[float], float]:
 
 
 def _pq(level: float) -> float:
-    """SMPTE ST 2084."""
+    """Return the light of a PQ signal, by SMPTE ST 2084."""
     root = level ** (1 / 78.84375)
     nits = 10_000 * (max(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
     return float(nits / _WHITE)

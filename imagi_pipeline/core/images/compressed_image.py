@@ -21,8 +21,8 @@ class CompressedImage:
     orientation was applied. `kept_source`: the pixels are the source's own, only metadata was removed.
     `encoder` tells which way made the bytes: coefficients (a JPEG that never became pixels), jpegli, oxipng
     (a PNG of the very same pixels), palette (a PNG whose colours were reduced to 256), pillow, or kept (the
-    source's own bytes). `note` tells what was the matter with a source that could be done all the same; it is
-    empty for most.
+    source's own bytes). `note` tells what was wrong with a source that could be compressed nevertheless; it
+    is empty for most.
     """
 
     data: bytes

@@ -1,4 +1,4 @@
-"""What a compressed image shall look like."""
+"""The settings that decide what a compressed image looks like."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Png = Literal["auto", "lossless"]
 
 HIGHEST_QUALITY = 100
 LONGEST_SIDE = 65_535
-"""Pixels: no JPEG is longer."""
+"""Pixels of a side: no JPEG can be longer."""
 
 _IDENTITY = re.compile(
     rf"({'|'.join(get_args(Preset))})-q(\d+)-({'|'.join(get_args(OutputFormat))})(?:-(\d+)px)?"
@@ -27,7 +27,7 @@ _IDENTITY = re.compile(
 
 @dataclass(frozen=True)
 class CompressionSettings:
-    """What a compressed image shall look like.
+    """The settings that decide what a compressed image looks like.
 
     `quality` (1 to 100) unset means 80, and 70 with preset small. Preset lossless changes no pixel that it
     need not change; what must be drawn again as JPEG or AVIF (another size or format) has a quality of 95
@@ -79,7 +79,7 @@ class CompressionSettings:
         """Return the settings that have this identity; raises ValueError when there are none."""
         parts = _IDENTITY.fullmatch(identity)
         if parts is None:
-            raise ValueError(f"{identity!r} are no settings of images, such as balanced-q80-same")
+            raise ValueError(f"{identity!r} is no text of image settings, such as balanced-q80-same")
         preset, quality, output_format, side, lossless_png = parts.groups()
         return cls(
             cast("Preset", preset),

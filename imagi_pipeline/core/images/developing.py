@@ -1,4 +1,4 @@
-"""Decode an image into the pixels that shall be shown: upright, in sRGB, no larger than asked for."""
+"""Decode an image into the pixels to show: upright, in sRGB, no larger than asked for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TRANSPOSITIONS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels as they shall be shown (mode L, LA, RGB, RGBA or I;16) and what had to be done to get them."""
+    """Pixels to show (mode L, LA, RGB, RGBA or I;16) and what had to be done to get them."""
 
     image: Image.Image
     reshaped: bool
@@ -63,7 +63,7 @@ def develop(source: SourceImage, longest_side: int | None) -> Picture:
 
 
 def _correct_transparent_grey(source: SourceImage) -> None:
-    """Pillow spreads the greys of a PNG of 2 or 4 bits to 8 bits, but not the one that is transparent."""
+    """Spread the transparent grey of a PNG of 2 or 4 bits to 8 bits: Pillow only spreads the other greys."""
     info = source.image.info
     if source.format == "PNG" and source.image.mode == "L" and isinstance(info.get("transparency"), int):
         bits = source.data[24]  # of IHDR, which is always first
@@ -87,7 +87,7 @@ def orientation_of(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
-        return 1  # damaged EXIF must not cost the picture
+        return 1  # a picture with damaged EXIF can still be shown
     return orientation if orientation in _TRANSPOSITIONS else 1
 
 

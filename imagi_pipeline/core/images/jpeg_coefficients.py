@@ -2,7 +2,7 @@
 
 Entropy decoding, coarser quantization steps and entropy coding cost half of what decoding to pixels and
 encoding them costs, and lose less. `rewritten` gives None wherever pixels have to decide: the caller then
-goes on as if there were no extension.
+continues as if there were no extension.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ DEAD_ZONE = 0.35
 saves more bytes than quality (measured in benchmarks/README.md)."""
 
 LEAST_RATIO = 1.5
-"""A step that would become less than so many times the source's stays: to quantize twice nearly alike loses
-quality and saves little."""
+"""A step that would become less than so many times the source's step stays: to quantize twice with similar
+steps loses quality and saves little."""
 
 _BYTES_PER_PIXEL = 12
-"""Of memory: two bytes a coefficient, three components, twice for a turned picture."""
+"""Bytes of memory: two for each coefficient of three components, and twice that for a turned picture."""
 _SMALLEST_LIMIT = 1 << 20
 
 
 class Huffman(IntEnum):
-    """How symbols are given their codes.
+    """How codes are given to symbols.
 
     STANDARD: tables of the JPEG standard. COUNTED: fitted to a sample of the blocks, 0.94 of the gain of
     EXACT for a fifth of its time. EXACT: fitted by a second pass over all blocks. PROGRESSIVE: several scans,
@@ -61,7 +61,7 @@ class Huffman(IntEnum):
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A JPEG made of the coefficients of another; `is_lossless`: of the very same ones."""
+    """A JPEG made of the coefficients of another; with `is_lossless`, they are the very same ones."""
 
     data: bytes
     is_lossless: bool

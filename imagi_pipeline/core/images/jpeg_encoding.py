@@ -31,7 +31,7 @@ def encode_jpeg(image: Image.Image, settings: CompressionSettings) -> Encoded:
             progressive=settings.preset == "small",
             optimize=True,
         )
-    except OSError:  # noise outgrows the buffer Pillow has for this; the plain way needs none
+    except OSError:  # noise does not fit into the buffer that Pillow has for this; a plain JPEG needs none
         data = encode_plain_jpeg(image, settings.effective_quality)
     return Encoded(data, "pillow")
 

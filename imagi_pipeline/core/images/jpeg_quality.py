@@ -1,4 +1,4 @@
-"""One meaning of quality: the same number looks as good whichever way makes the JPEG.
+"""Give quality one meaning: the same number looks equally good whichever way makes the JPEG.
 
 A quality means the SSIMULACRA2 that libjpeg (Pillow, 4:2:0) reaches with that number from the original
 picture. The knots below come from `benchmarks/jpeg_quality.py`: each way is within a point of that on average

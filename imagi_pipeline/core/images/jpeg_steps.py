@@ -1,4 +1,4 @@
-"""The quantization steps that JPEGs are given: those of jpegli, for any quality, and not only whole ones.
+"""Know the quantization steps that JPEGs get: those of jpegli, for any quality and not only whole numbers.
 
 jpegli's three tables (Y, Cb, Cr) need fewer bytes for the same SSIMULACRA2 than the two of the standard. The
 numbers in `jpegli_steps.csv` are written by `benchmarks/jpegli_steps.py`.

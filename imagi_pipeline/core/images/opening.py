@@ -72,7 +72,7 @@ class SourceImage:
 
 @contextmanager
 def pillow_limited_to(max_pixels: int | None) -> Iterator[None]:
-    """Have Pillow refuse by our limit, and keep its warnings about odd files to itself."""
+    """Make Pillow refuse by our limit, and silence its warnings about odd files."""
     previous = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -85,13 +85,13 @@ def pillow_limited_to(max_pixels: int | None) -> Iterator[None]:
 
 @contextmanager
 def failing_as(kind: ErrorCode, detail: str) -> Iterator[None]:
-    """Make a CodecError of this kind of whatever Pillow raises."""
+    """Turn whatever Pillow raises into a CodecError of this kind."""
     try:
         yield
     except CodecError:
         raise
     except MemoryError as error:
-        # To the sender a picture for which there is no memory is one that is too large.
+        # For the sender, a picture for which there is no memory is too large.
         raise CodecError(ErrorCode.TOO_MANY_PIXELS, f"There is no memory to decode it. {detail}") from error
     except Exception as error:
         # Damaged files make Pillow raise almost every kind of exception there is.
@@ -99,14 +99,14 @@ def failing_as(kind: ErrorCode, detail: str) -> Iterator[None]:
 
 
 def decoding(source: SourceImage) -> AbstractContextManager[None]:
-    """Call whatever goes wrong a damaged image."""
+    """Turn whatever goes wrong into a CodecError about a damaged image."""
     return failing_as(ErrorCode.CORRUPT_IMAGE, f"The {source.description} is damaged or cut off.")
 
 
 @functools.cache
 def load_codecs() -> None:
     """Import what decodes and encodes all formats; it is done once, with the first image at the latest."""
-    # Asked for a format whose codec is not loaded, Pillow loads every codec it has.
+    # When asked for a format whose codec is not loaded, Pillow loads every codec it has.
     for plugin in _PLUGINS:
         importlib.import_module(f"PIL.{plugin}ImagePlugin")
     from PIL import PngImagePlugin

@@ -1,4 +1,4 @@
-"""What the sender of a request may choose for its images, and the one place where that is checked."""
+"""Read and check what the sender of a request may choose for its images; it is checked only here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST = {"quality": HIGHEST_QUALITY, "longest_side": LONGEST_SIDE}
 
 @dataclass(frozen=True, slots=True)
 class CompressionOptions:
-    """What was chosen for a request; None is left to the installation. `longest_side` is in pixels."""
+    """What was chosen for a request; the installation decides about None. `longest_side` is in pixels."""
 
     preset: Preset | None = None
     quality: int | None = None
@@ -39,9 +39,9 @@ class CompressionOptions:
 
     @classmethod
     def parse(cls, given: Mapping[str, object]) -> CompressionOptions:
-        """Read options by name, their values as text or as numbers; None and empty texts are not chosen.
+        """Read options by name, with values as text or numbers; None and an empty text mean "not chosen".
 
-        Raises OptionError for a name that there is not, and for a value that cannot be.
+        Raises OptionError for an unknown name and for an impossible value.
         """
         for name in given:
             if name not in OPTION_NAMES:

@@ -1,4 +1,4 @@
-"""A palette of at most 256 colours for pixels that have more, where nobody would see the difference.
+"""Find a palette of at most 256 colours for pixels that have more, if nobody would see the difference.
 
 libimagequant finds it, where the extra `png` is installed; otherwise Pillow's median cut does, for opaque
 pixels. Both are judged by libimagequant's own measure, the mean squared difference of the pixels before
@@ -21,7 +21,7 @@ _LARGE_IMAGE = 8_000_000
 
 _QUALITIES = (1, 30, 50, 60, 70, 80, 90, 95, 100)
 _LEAST = (40, 50, 65, 76, 81, 87, 93, 96, 100)
-"""For a quality, the least that libimagequant must reach of its own from 0 to 100."""
+"""The least quality that libimagequant must reach on its own scale of 0 to 100, by our quality."""
 
 _GAMMA = 1.21
 _WEIGHTS = (0.25, 1.0, 0.2025)
@@ -45,8 +45,8 @@ class Palettized(NamedTuple):
 def palettized(image: Image.Image, quality: int) -> Palettized | None:
     """Return pixels (mode L, LA, RGB or RGBA) with a palette; None if that would show at this quality.
 
-    None as well for pixels that have no more than 256 colours anyhow, and for more of them than can be
-    looked at in time.
+    It is None as well for pixels that have no more than 256 colours, and for so many pixels that it would
+    take too long.
     """
     least = _least(quality)
     if image.width * image.height > _LARGE_IMAGE or least >= 100 or image.getcolors(_COLOURS) is not None:

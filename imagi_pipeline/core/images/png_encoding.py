@@ -20,7 +20,7 @@ os.environ.setdefault("RAYON_NUM_THREADS", "1")
 _LEVELS = {"fast": 0, "balanced": 1, "small": 2, "lossless": 2}
 _MORE_FOR_SMALL_IMAGES = 1
 _SMALL_IMAGE = 64 * 64
-"""Pixels up to which one level more costs next to nothing."""
+"""Pixels up to which one more level costs almost nothing."""
 _LARGE_IMAGE = 8_000_000
 """Pixels above which only the lowest level fits into the time that an image may take."""
 

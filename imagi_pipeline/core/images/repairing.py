@@ -27,7 +27,7 @@ from imagi_pipeline.core.images.stripping import (
 _JPEG_END = b"\xff\xd9"
 _FRAMES_OF_ONE_SCAN = {0xC0, 0xC1, 0xC2}
 _COEFFICIENTS = 64
-# Bits that no encoder would write there: what they change was not in the file.
+# No encoder would write these bits there, so what they change was not in the file.
 _NOISE = bytes(byte % 0xFF for byte in random.Random(1).randbytes(256))  # noqa: S311 - no secret
 _PNG_CHUNKS_READ = PNG_CHUNKS_KEPT | {b"iCCP", b"eXIf"}
 _PNG_ANIMATION = {b"acTL", b"fcTL", b"fdAT"}

@@ -1,4 +1,4 @@
-"""Compress a JPEG that needs no pixels: its size, its colours and, but for whole blocks, its sides stay."""
+"""Compress a JPEG without decoding its pixels: its size and colours stay, and it turns by whole blocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imagi_pipeline.core.images.stripping import strip_metadata
 _WORTHWHILE_SIZE = 0.9
 _MODES = {"L", "RGB"}
 _FIRST_TRANSPOSED_ORIENTATION = 5
-# The same for a source and for its compressed image: then compressing that again changes no byte.
+# This is the same for a source and for its compressed image, so compressing that again changes no byte.
 _HUFFMAN_OF_SAME = {
     "fast": Huffman.COUNTED,
     "balanced": Huffman.COUNTED,
@@ -49,7 +49,7 @@ def requantized(source: SourceImage, settings: CompressionSettings) -> Requantiz
     if not _needs_no_pixels(source, settings):
         return None
     orientation = orientation_of(source.image)
-    # Only a lossless preset lets colours that are not sRGB through to here; they need their profile.
+    # Colours that are not sRGB come here only with a lossless preset; they need their profile.
     keep_icc = not _is_srgb(source)
     rewrite = functools.partial(
         rewritten, source.data, max_pixels=settings.max_pixels, orientation=orientation, keep_icc=keep_icc

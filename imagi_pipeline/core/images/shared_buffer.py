@@ -1,4 +1,4 @@
-"""Memory that the engine and one codec process share, so that no image is copied through a pipe.
+"""Share memory between the engine and one codec process, so that no image is copied through a pipe.
 
 The bytes lie in a file without a name. Both processes map it, and either may make it larger. None can make it
 smaller where the system can forbid that (Linux): a process that reads hostile files could otherwise end the
@@ -23,12 +23,12 @@ class SharedBuffer:
     """Bytes from the start of a file that two processes map; only one of them may use it at a time."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        """Make a new one, or with `descriptor` map the one that another process made."""
+        """Make a new buffer, or with `descriptor` map the one that another process made."""
         self.descriptor = _nameless_file() if descriptor is None else descriptor
         self._map: mmap.mmap | None = None
 
     def write(self, parts: Sequence[bytes]) -> list[int]:
-        """Put `parts` one after the other at the start; their lengths, as `read` takes them."""
+        """Put `parts` one after the other at the start; return their lengths, as `read` takes them."""
         lengths = [len(part) for part in parts]
         mapped = self._mapped(sum(lengths))
         position = 0
@@ -41,7 +41,7 @@ class SharedBuffer:
         """Return copies of the parts that the other process wrote; ValueError for impossible lengths."""
         wanted = list(lengths)
         if any(not isinstance(length, int) or length < 0 for length in wanted):
-            raise ValueError(f"these are no lengths: {wanted}")
+            raise ValueError(f"these are not lengths of parts: {wanted}")
         size = sum(wanted)
         if size > os.fstat(self.descriptor).st_size:
             raise ValueError(f"there are no {size:,} bytes in the shared buffer")
@@ -58,7 +58,7 @@ class SharedBuffer:
             self._map.madvise(mmap.MADV_REMOVE, _KEPT)
 
     def close(self) -> None:
-        """Unmap it and close its file."""
+        """Unmap the buffer and close its file."""
         if self._map is not None:
             self._map.close()
         os.close(self.descriptor)

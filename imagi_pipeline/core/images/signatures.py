@@ -1,6 +1,6 @@
-"""What kind of file some bytes are, by their first bytes: the one registry of file signatures.
+"""Tell the kind of a file by its first bytes: this is the one registry of file signatures.
 
-The decoder asks it what a file is that is no image, the CSV reader whether a file is binary, and the gateway
+The decoder asks what a file is that is no image, the CSV reader whether a file is binary, and the gateway
 whether a browser shows an image.
 """
 

@@ -50,7 +50,7 @@ _UNKNOWN_BOX = b"unknown"
 _TEXT_ITEMS = {b"mime"}
 _PIXEL_ITEMS = {b"av01", b"grid", b"iovl", b"iden", b"tmap"}
 _HANDLER_LENGTH = 24
-# What may be in a box, by its type; at the top, in no box.
+# This may be in a box, by the type of the box; at the top, in no box.
 _AVIF_BOXES: dict[bytes, set[bytes]] = {
     b"": {b"ftyp", b"meta", b"moov", b"mdat"},
     b"meta": {b"hdlr", b"pitm", b"iloc", b"iinf", b"iprp", b"iref", b"idat", b"dinf", b"grpl"},
@@ -161,7 +161,7 @@ def _end_of_scan(data: bytes, position: int) -> int:
 
 
 def _kept_jpeg_segment(marker: int, segment: bytes, keep_icc: bool) -> bytes | None:
-    """Return the segment, its length first, as it shall be; None to leave it out."""
+    """Return the segment, its length first, as it is written; None to leave it out."""
     body = segment[2:]
     if marker == _APP0:
         return _jfif_without_thumbnail(body)
@@ -367,9 +367,7 @@ def end_of_gif_block(data: bytes, position: int) -> int:
 
 
 def _kept_gif_block(block: bytes) -> bytes:
-    """Return an image as it is; of extensions the delay, the transparent colour and the number of loops
-    alone.
-    """
+    """Return an image as it is; of extensions keep delay, transparent colour and number of loops only."""
     if block[0] != _GIF_EXTENSION:
         return block
     if block.startswith(_GIF_CONTROL):

@@ -1,1 +1,1 @@
-"""Every path below the storage root, atomic writes, image records, manifests, the landing folder."""
+"""This room knows every path below the storage root, and writes there: records, manifests, landing folder."""

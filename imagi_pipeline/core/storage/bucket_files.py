@@ -1,7 +1,7 @@
-"""Whole objects in a bucket (S3 and others, by fsspec), each written, read or signed by one call.
+"""Write, read and sign whole objects in a bucket (S3 and others, by fsspec), each by one call.
 
-The path objects of fsspec ask first whether an object is there, and what size it has: two or three calls in
-place of one, for each image. A put is atomic by itself.
+The path objects of fsspec first ask whether an object is there, and what size it has: two or three calls
+instead of one, for each image. A put is atomic by itself.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def open_bucket(root: str) -> UPath:
 
 
 def put(path: UPath, data: bytes, *, only_new: bool = False) -> None:
-    """Write an object; FileExistsError if `only_new` and there is one, also one that is written just now."""
+    """Write an object; FileExistsError if `only_new` and there is one, even one being written just now."""
     path.fs.pipe_file(path.path, data, mode="create" if only_new else "overwrite", **_headers(path))
 
 
@@ -65,7 +65,7 @@ def signed_url(path: UPath, seconds: int) -> str | None:
 
 
 def remove(root: UPath, paths: Sequence[str]) -> None:
-    """Remove objects, the first of more than 1,000 before the others; those that are gone are no error."""
+    """Remove objects in batches of 1,000, in this order; objects that are gone already are no error."""
     for some in _batches(paths, MOST_REMOVED_AT_ONCE):
         root.fs.rm(some)
 

@@ -1,4 +1,4 @@
-"""The names of requests and images, which are partition keys and parts of paths."""
+"""Make and check the names of requests and images, which are partition keys and parts of paths."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def image_key(url: str, identity: str | None) -> str:
     """Return the readable, safe and unique name of an image: `<slug>-<hash>`.
 
     An image is its URL and the settings that it is made with (`CompressionSettings.identity`): the same URL
-    made with others is another image. The slug comes from the URL's last path part, the hash is the start of
-    the SHA-256 of both; without `identity`, of the URL alone, as version 0.1 before options named images. It
-    is the image's partition key and the stem of its file.
+    made with other settings is another image. The slug comes from the URL's last path part; the hash is the
+    start of the SHA-256 of both, or without `identity` of the URL alone, as in version 0.1 before options
+    named images. The name is the image's partition key and the stem of its file.
     """
     name = unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1]
     stem = name.rsplit(".", 1)[0]

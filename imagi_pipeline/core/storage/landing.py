@@ -1,4 +1,4 @@
-"""The landing folder: which files are complete, and how one becomes a request.
+"""Find the complete files of the landing folder, and make requests of them.
 
 A dropped file is claimed by moving it into a folder named by a new request id; from there on it is like a
 request that the gateway published: `landing/<request_id>/` with one CSV and perhaps a manifest, complete.
@@ -61,7 +61,7 @@ class LandedRequest:
 
 @contextlib.contextmanager
 def collecting_problems(problems: list[str], path: UPath) -> Iterator[None]:
-    """Add what goes wrong with one entry of the folder to `problems`: it must not hold up the others."""
+    """Add what goes wrong with one entry of the folder to `problems`, so that it does not hold up others."""
     try:
         yield
     except (OSError, ValueError, StorageError) as error:
@@ -157,7 +157,9 @@ def status_without_run(store: Store, request_id: str) -> RequestStatus | None:
         return None
     try:
         landed = _landed_in(store.landing / request_id)
-    except ValueError:  # its manifest is broken: the sensor says so, and it stays until it is repaired
+    except (
+        ValueError
+    ):  # its manifest is broken: the sensor says so, and the request stays until somebody repairs it
         return RequestStatus(request_id, IN_QUEUE)
     if landed:
         given = landed.manifest
@@ -213,7 +215,7 @@ def remove_landed(store: Store, request: LandedRequest) -> None:
 
 
 def _expect_file_or_request(path: UPath) -> None:
-    """Raise ValueError for what lies in the landing folder and is never taken, unless its name says so."""
+    """Raise ValueError for an entry of the landing folder that is never taken, unless its name says so."""
     if is_ignored(path.name):
         return
     if path.is_symlink():
@@ -273,7 +275,7 @@ def _landed_in(folder: UPath) -> LandedRequest | None:
 
     Raises ValueError when it is broken.
     """
-    # Nothing unfinished lies here, whatever its name says: it came by a rename, or by one put.
+    # Nothing here is unfinished, whatever its name says: it came by a rename, or by one put.
     files = [path for path in _children(folder) if path.name != MANIFEST and _is_visible_file(path)]
     if not files:
         return None
@@ -321,7 +323,7 @@ def _has_writer(path: UPath) -> bool:
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:
         return True
-    except OSError:  # not the owner, or a file system without leases: the quiet period must do
+    except OSError:  # we are not the owner, or the file system has no leases: the quiet period must be enough
         return False
     finally:
         os.close(handle)

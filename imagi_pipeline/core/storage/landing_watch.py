@@ -1,7 +1,7 @@
-"""When it is worth looking into the landing folder: something arrived, or a dropped file has become quiet.
+"""Tell when to look into the landing folder: something arrived, or a dropped file did not change for a while.
 
-It lists the folder instead of waiting for the kernel's word (inotify), which says nothing about what another
-machine writes to a network share. To list a folder with a few entries takes 20 microseconds.
+It lists the folder instead of waiting for the kernel (inotify), which does not tell what another machine
+writes to a network share. Listing a folder with a few entries takes 20 microseconds.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from imagi_pipeline.core.storage.keys import is_request_id
 from imagi_pipeline.core.storage.landing import is_ignored
 
 MARGIN = 0.05
-"""Seconds; clocks of files are coarser than that of the system."""
+"""Seconds by which the clock of files may differ, since it is coarser than that of the system."""
 
 
 class LandingWatch:
-    """Compares a landing folder with how it was at the last call; it only says when, and takes nothing."""
+    """Compares a landing folder with how it was at the last call; it takes no file."""
 
     def __init__(self, folder: Path, quiet_period: float, now: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder

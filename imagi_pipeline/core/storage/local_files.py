@@ -1,4 +1,4 @@
-"""Whole files on a local disk, with as few system calls as it takes: two files are written for each image."""
+"""Write and read whole files on a local disk with few system calls: two files are written for each image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable
 
 TEMPORARY = ".tmp"
-"""How the names of files end that are being written; they begin with a dot."""
+"""The names of files that are being written end like this; they begin with a dot."""
 
 
 def write_whole(path: str, pieces: Iterable[bytes], *, only_new: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The manifest of a request: what was handed in together with its CSV."""
+"""Read and write the manifest of a request: what was handed in together with its CSV."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class RequestManifest:
 
     The name is made safe, whoever gave it: it becomes part of paths. `owner` is the name of the token that
     it was handed in with, `created` when, in seconds since 1970; `callback_url` is told its end. `in_place`
-    wants the new URLs in the place of the old ones; with `to_outbox`, what becomes of it is delivered into
-    the outbox, since it was dropped. `options` are what its sender chose for the images,
+    wants the new URLs in the place of the old ones; with `to_outbox`, which dropped files have, the results
+    are delivered into the outbox. `options` are what the sender chose for the images,
     `settings` what they are made with (an identity of CompressionSettings): it is settled when the request
     is accepted, so None in one that is not accepted yet, or that was accepted by a version without options.
     """
@@ -111,7 +111,7 @@ def _options(given: object) -> CompressionOptions:
 
 
 def _settings(text: object) -> str | None:
-    """Refuse settings that there are not: a version that does not know them could not make these images."""
+    """Refuse unknown settings: they are of another version, and this one cannot make these images."""
     return None if text is None else CompressionSettings.of(str(text)).identity
 
 

@@ -1,7 +1,7 @@
-"""The outbox: where people who drop CSVs into the landing folder find what became of them.
+"""Deliver results into the outbox, where people who drop CSVs into the landing folder find them.
 
-A file appears under its name whole or not at all, and nothing is written over that belongs to another
-request or that somebody changed.
+A file appears under its name whole or not at all. No file is overwritten that belongs to another request or
+that somebody changed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _record(store: Store, request_id: str) -> UPath:
 
 
 def _staged(store: Store, path: UPath, pieces: Iterable[bytes]) -> str:
-    """Write a file where nobody looks; return its digest."""
+    """Write a file under a hidden name; return its digest."""
     digest = hashlib.sha256()
 
     def counted() -> Iterator[bytes]:

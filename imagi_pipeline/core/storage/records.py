@@ -1,4 +1,4 @@
-"""The record of a compressed image."""
+"""Define the record of a compressed image."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ImageRecord:
     last_modified: str | None
     checked_at: float
     encoder: str | None = None
-    """Which way made the bytes; None in records of versions that did not tell."""
+    """The way that made the bytes; None in records of earlier versions, which did not write it."""
     note: str = ""
-    """What was the matter with a source that could be done all the same."""
+    """What was wrong with a source that could be compressed nevertheless."""
 
     @property
     def compression(self) -> CompressionSettings | None:

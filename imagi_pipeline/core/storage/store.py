@@ -1,4 +1,4 @@
-"""Every path below the storage root, atomic writes, and the records of compressed images.
+"""Know every path below the storage root, write atomically, and keep the records of compressed images.
 
     landing/                            people and the gateway write here
     landing/<request_id>/               a claimed or uploaded request, complete
@@ -81,12 +81,12 @@ class StoredFile:
 
     @property
     def is_record(self) -> bool:
-        """Whether, below `compressed/`, it is the record of an image."""
+        """Return whether the file, if it is below `compressed/`, is the record of an image."""
         return self.name.endswith(_RECORD)
 
 
 class Store:
-    """The files below one root: a local folder or any fsspec URL. StorageError tells where it fails."""
+    """The files below one root: a local folder or any fsspec URL. A StorageError says which file failed."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         try:
@@ -236,7 +236,7 @@ class Store:
         return [StoredFile(path, int(info["size"] or 0), _changed_at(info)) for path, info in found.items()]
 
     def remove_files(self, paths: Sequence[str]) -> None:
-        """Remove files, in this order as far as the storage can; those that are gone already are no error."""
+        """Remove files, in this order if the storage can; files that are gone already are no error."""
         if not paths:
             return
         if not self.is_local:
@@ -279,7 +279,7 @@ class Store:
     def tell_end(self, request_id: str) -> None:
         """Say to `end_told`, in all processes of this machine, that a run of an accepted request is ending.
 
-        Nothing depends on it but how soon the end is seen, so what keeps it from being told is no error.
+        It only decides how soon the end is seen, so it is no error if it cannot be told.
         """
         if self.is_local and is_request_id(request_id):
             with contextlib.suppress(OSError):
@@ -329,14 +329,14 @@ class Store:
     def read_record(self, key: str) -> ImageRecord | None:
         """Return the record of an image, or None when the image is not there, whole and as described.
 
-        In a bucket the record is trusted: to look at the image as well would be a call for each.
+        In a bucket the record is trusted: to check the image as well would cost a call for each.
         """
         data = self.read(self._beside(key, key + _RECORD))
         if data is None:
             return None
         try:
             record = ImageRecord(**json.loads(data))
-        except (ValueError, TypeError):  # written by another version: make the image anew
+        except (ValueError, TypeError):  # another version wrote it: make the image again
             return None
         if self.is_local and _size(self._beside(key, record.file)) != record.bytes:
             return None
@@ -367,7 +367,7 @@ def _changed_at(info: Mapping[str, Any]) -> float | None:
 
 
 def sync_to_disk(path: str | os.PathLike[str]) -> None:
-    """Have what was written to a file, or the names in a folder, outlive a power cut."""
+    """Make sure that what was written to a file, or the names in a folder, survives a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,1 +1,1 @@
-"""Old work looked after: what is run again, what may go, and what is wrong with an installation."""
+"""This room decides what is run again, what may be removed, and what is wrong with an installation."""

@@ -1,4 +1,4 @@
-"""What `imagi doctor` looks at in the storage: one function for each check, each a list of findings."""
+"""Check the storage for `imagi doctor`: each function makes one check, and returns a list of findings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECONDS_IN_LANDING = 600.0
 """The sensor takes a file within seconds."""
 
 CLOCK_TOLERANCE, CLOCK_LIMIT = 5.0, 60.0
-"""Seconds between two clocks that do no harm, and that do."""
+"""Seconds that two clocks may differ without harm, and with which they do harm."""
 
 _NAMES_SHOWN = 3
 _HAND_IN_AGAIN = "Hand the file in again and remove its folder below uploads/; a purge removes it in time."
@@ -52,7 +52,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found, and, unless all is well, how to mend it."""
+    """What a check found, and how to repair it, unless all is well."""
 
     check: str
     level: Level
@@ -182,7 +182,7 @@ def check_images(store: Store, now: float) -> list[Finding]:
     findings = []
     if without_image:
         message = f"{_count(without_image, 'record')} without its image: {_names(without_image)}."
-        mend = "Materialize these partitions of compressed_image: what is gone is fetched anew."
+        mend = "Materialize these partitions of compressed_image: what is gone is fetched again."
         findings.append(Finding("images", Level.ERROR, message, mend))
     if without_record:
         message = f"{_count(without_record, 'image')} without a record: {_names(without_record)}."

@@ -1,7 +1,7 @@
-"""Which requests are to be run again as time passes: to re-try, to refresh, to renew what is outdated.
+"""Decide which requests are run again as time passes: to re-try, to refresh, to renew what is outdated.
 
 Work is planned by request, not by image: a request is one run, and what a run cannot repair (an image
-that is gone for good) is tried once and reported, not again at each look.
+that is gone for good) is tried once and reported, and not again each time.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _IN_FLIGHT = "with a run in flight"
 class PastRun:
     """A run of a request that has ended, and with what status; times are in seconds since 1970.
 
-    `only_failed` is a run that left alone what an earlier one had done; `settings` is the fingerprint of
-    those that images were made with, empty if the run did not come so far.
+    `only_failed` is a run that left alone what an earlier one had done; `settings` is the fingerprint of the
+    settings that images were made with, empty if the run ended before that.
     """
 
     request_id: str
@@ -182,7 +182,7 @@ class _Check(NamedTuple):
 
 
 class _Checks:
-    """What the image records say, each read once however many requests share the image."""
+    """Reads image records, each of them once however many requests share the image."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,6 +1,6 @@
-"""What may go and what must stay: requests past their retention, and images that no request refers to.
+"""Decide what may be removed: requests past their retention, and images that no request refers to.
 
-Rules and what they are applied to, without Dagster. In doubt something stays: the next purge looks again.
+The rules know no Dagster. In doubt a thing stays: the next purge looks again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from imagi_pipeline.core.storage.manifests import MANIFEST, RequestManifest
 from imagi_pipeline.core.storage.store import Store, StoredFile
 
 REST_AFTER_A_RUN = SECONDS_OF_A_DAY
-"""Seconds for which a request stays after the end of a run, however old it is: somebody cared for it."""
+"""Seconds for which a request stays after the end of a run, however old it is: somebody wanted that run."""
 
 LEFTOVER_AGE = SECONDS_OF_A_DAY
 """Seconds after which nobody writes to an unfinished file any more."""
@@ -124,11 +124,11 @@ class ImagesInUse:
     """The keys of the images that requests refer to, except requests that go; grows with new requests.
 
     A request counts once it is uploaded: before it is parsed, and seconds before its run looks at the first
-    image record. Who removes images calls `update` before each small batch.
+    image record. Whoever removes images calls `update` before each small batch.
     """
 
     def __init__(self, store: Store, without: Collection[str] = ()) -> None:
-        """Read what all requests refer to. Raises StorageError: what cannot be read is not unused."""
+        """Read what all requests refer to. Raises StorageError: an unreadable file may refer to images."""
         self.keys: set[str] = set()
         self._store = store
         self._seen = set(without)
@@ -203,7 +203,7 @@ class FolderPlan:
 def plan_folder(
     files: Iterable[StoredFile], partitions: Iterable[str], in_use: Collection[str], now: float
 ) -> FolderPlan:
-    """Return what may go of the files and the partitions of one folder of images; strange files stay."""
+    """Return which files and partitions of one folder of images may be removed; unknown files stay."""
     plan = FolderPlan()
     by_key: defaultdict[str, list[StoredFile]] = defaultdict(list)
     for file in files:

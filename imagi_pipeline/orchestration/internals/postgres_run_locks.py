@@ -36,7 +36,9 @@ def hold_lock(url: str, run_id: str) -> Iterator[None]:
 
 
 def is_held(url: str, run_id: str) -> bool:
-    """Whether a process on whatever machine holds the lock of a run. Raises DBAPIError without an answer."""
+    """Return whether a process on whatever machine holds the lock of a run. Raises DBAPIError without an
+    answer.
+    """
     with _engine(url).connect() as connection:
         return not connection.execute(_TRY, {"name": run_id}).scalar_one()
 
