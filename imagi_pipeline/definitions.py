@@ -7,6 +7,7 @@ from imagi_pipeline.orchestration.assets import (
     build_compressed_image,
     compression_report_and_enriched_csv,
     landing_folder,
+    savings,
     uploaded_csv,
 )
 from imagi_pipeline.orchestration.checks import (
@@ -35,6 +36,7 @@ def build_definitions(imagi: ImagiResource) -> dg.Definitions:
             uploaded_csv,
             build_compressed_image(ALGORITHM),
             compression_report_and_enriched_csv,
+            savings,
         ],
         asset_checks=[
             nothing_waits_in_landing_folder,

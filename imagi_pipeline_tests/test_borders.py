@@ -24,6 +24,7 @@ CORE = {
     "core.reports",
     "core.image_lookup",
     "core.archive",
+    "core.savings",
     "core.upkeep",
 }
 
@@ -42,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "core.reports": {*FOUNDATIONS, *ROOMS, "core.engine"},
     "core.image_lookup": {*ROOMS, "core.reports"},
     "core.archive": {*ROOMS, "core.reports"},
+    "core.savings": set(),
     "core.upkeep": CORE - {"core.upkeep"} | {"core.request_status"},
     # what stands on it
     "settings": CORE,

@@ -31,6 +31,7 @@ def test_the_lineage_goes_from_upload_to_result() -> None:
         "compressed_image": {"uploaded_csv"},
         "compression_report": {"uploaded_csv", "compressed_image"},
         "enriched_csv": {"uploaded_csv", "compression_report"},
+        "savings": {"compression_report"},
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -94,6 +94,18 @@ def of_result(path: str, table: CsvTable, beginning: bytes, summary: ReportSumma
         "bytes_after": summary.bytes_after,
         "savings_percent": round(100 * summary.savings, 2),
         "preview": dg.MetadataValue.md(_verbatim(preview)),
+    }
+
+
+def of_savings(rows: Sequence[Mapping[Any, Any]]) -> Metadata:
+    """Of savings: the sums, and a table of hosts and formats."""
+    before, after = (sum(row[name] for row in rows) for name in ("bytes_before", "bytes_after"))
+    return {
+        "images": sum(row["images"] for row in rows),
+        "bytes_before": before,
+        "bytes_after": after,
+        "savings_percent": round(100 * (before - after) / before, 1) if before else 0.0,
+        **_table("by_host", list(rows[0]) if rows else [], rows),
     }
 
 

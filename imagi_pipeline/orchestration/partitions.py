@@ -9,6 +9,7 @@ LANDING_FOLDER = dg.AssetKey("landing_folder")
 UPLOADED_CSV = dg.AssetKey("uploaded_csv")
 COMPRESSION_REPORT = dg.AssetKey("compression_report")
 ENRICHED_CSV = dg.AssetKey("enriched_csv")
+SAVINGS = dg.AssetKey("savings")
 COMPRESSED_IMAGE = dg.AssetKey("compressed_image")
 """The asset that is partitioned by images."""
 

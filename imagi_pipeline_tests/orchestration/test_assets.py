@@ -213,6 +213,20 @@ def test_a_small_request_writes_few_events_and_tags(
     assert len(ours) <= 3, ours
 
 
+def test_what_all_requests_saved_is_told_by_host_and_format(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    urls = image_host.add("a.jpg", "b.jpg")
+    first = installation.process(csv_of(urls))
+    installation.process(csv_of([urls[0], f"{image_host.base}/gone.jpg"]))
+    result = installation.materialize("savings")
+    (event,) = result.asset_materializations_for_node("savings")
+    shown: dict[str, Any] = {name: value.value for name, value in event.metadata.items()}
+    (row,) = shown["by_host"].records
+    assert (row.data["host"], row.data["source_format"], row.data["images"]) == ("127.0.0.1", "JPEG", "2")
+    assert (shown["bytes_before"], shown["bytes_after"]) == (first.bytes_before, first.bytes_after)
+
+
 def evaluate_check(installation: Installation, asset: str, name: str) -> dg.AssetCheckEvaluation:
     """Execute one check by itself, as the button of the UI does."""
     key = dg.AssetCheckKey(dg.AssetKey(asset), name)
