@@ -110,7 +110,7 @@ def process(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Process a CSV here and now: the whole Dagster job in this process, no daemon needed."""
+    """Process a CSV here and now: the whole Dagster job runs in this process, without a daemon."""
     with plain_errors(as_json):
         given = _given_options(preset, quality, output_format, longest_side, png)
         manifest = RequestManifest(
@@ -325,7 +325,7 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check this installation, and say how to mend what is wrong; exit code 1 on an error."""
+    """Check this installation, and say how to repair what is wrong; exit code 1 on an error."""
     from imagi_pipeline.cli.doctor import examine, remove_leftovers
     from imagi_pipeline.core.upkeep.checks import Level
 
@@ -348,7 +348,7 @@ def doctor(
 @app.command()
 def purge(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would go, and remove nothing.")
+        bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -456,7 +456,7 @@ def _status_over_graphql(url: str, request_id: str) -> RequestStatus | None:
 def version(
     show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Options of the command itself."""
+    """Take the options of the command itself."""
     if show:
         print_lines([metadata.version("imagi_pipeline")])
         raise typer.Exit

@@ -1,4 +1,4 @@
-"""A sample CSV and an image host for its images, on loopback: all that `imagi demo` needs."""
+"""Provide a sample CSV and an image host for its images, on loopback, for `imagi demo`."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _csv_text(base: str) -> str:
 
 
 def _photo(width: int, height: int, seed: int) -> Image.Image:
-    """Soft light, some shapes and a camera's noise: compresses about as a photograph does."""
+    """Draw soft light, some shapes and a camera's noise; this compresses about as a photograph does."""
     light = Image.radial_gradient("L").resize((width, height))
     channels = [
         light.point(lambda value, shift=shift: (value * (seed + 2) // 3 + shift) % 256)

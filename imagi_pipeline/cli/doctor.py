@@ -1,6 +1,6 @@
-"""`imagi doctor`: is this installation whole, and if not, how to mend it.
+"""`imagi doctor` says whether this installation is in order, and if not, how to repair it.
 
-The checks change nothing, but for a probe file that they remove again; `remove_leftovers` is the one cure.
+The checks change nothing, except for a probe file that they remove again. Only `remove_leftovers` removes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from check_versions(settings)
     storage_checks: dict[str, Check] = {
         "storage": partial(check_storage, store),
-        "clock": lambda: check_clock(store, time.time()),  # right then: earlier checks may take long
+        "clock": lambda: check_clock(store, time.time()),  # now, because earlier checks may take long
         "landing": partial(check_landing, store, now),
         "images": partial(check_images, store, now),
         "leftovers": partial(check_unfinished, store, now),
@@ -79,8 +79,10 @@ def check_versions(settings: Settings) -> list[Finding]:
     for codec, needed_for in CODECS.items():
         if not features.check(codec):
             level = Level.ERROR if needed_for in ("jpeg", settings.output_format) else Level.WARNING
-            mend = "Install a wheel of Pillow from PyPI, which has it: pip install --force-reinstall pillow"
-            findings.append(Finding("versions", level, f"This Pillow was built without {needed_for}.", mend))
+            repair = "Install a wheel of Pillow from PyPI, which has it: pip install --force-reinstall pillow"
+            findings.append(
+                Finding("versions", level, f"This Pillow was built without {needed_for}.", repair)
+            )
     return findings
 
 
@@ -95,8 +97,8 @@ def check_parts_of_dagster(version: str) -> list[Finding]:
     # The parts that come out last decide: all parts of one version are there only when they are.
     oldest = min(wanted.values(), key=lambda found: [int(part) for part in found.split(".")])
     names = [f"{name}=={metadata.version(name)}" if wanted[name] == oldest else name for name in wanted]
-    mend = " ".join(["pip install", f"dagster=={oldest}", *names])
-    return [Finding("versions", Level.ERROR, message, mend)]
+    repair = " ".join(["pip install", f"dagster=={oldest}", *names])
+    return [Finding("versions", Level.ERROR, message, repair)]
 
 
 def _dagster_of(name: str) -> str | None:
@@ -144,16 +146,16 @@ def _examine_instance(store: Store, now: float) -> Iterator[Finding]:
             for name, check in instance_checks.items():
                 yield from _made(name, check)
     except Exception as error:  # noqa: BLE001 - Dagster raises errors of many kinds over its settings
-        mend = f"Mend {home / 'dagster.yaml'}, or see that its database runs."
-        yield Finding("instance", Level.ERROR, f"Dagster cannot open the instance: {_line(error)}", mend)
+        repair = f"Repair {home / 'dagster.yaml'}, or see that its database runs."
+        yield Finding("instance", Level.ERROR, f"Dagster cannot open the instance: {_line(error)}", repair)
 
 
 def _made(name: str, check: Check) -> list[Finding]:
-    """Return the findings of a check; that it cannot be made is one too."""
+    """Return the findings of a check; if it cannot be made, that is a finding too."""
     try:
         return check()
     except (ImagiError, OSError) as error:
-        return [Finding(name, Level.ERROR, f"This cannot be looked at: {_line(error)}", _PERMISSIONS)]
+        return [Finding(name, Level.ERROR, f"This cannot be checked: {_line(error)}", _PERMISSIONS)]
 
 
 def _line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What commands do on this machine, without a service: the job in this process, and a look at its storage.
+"""Do on this machine, without a service, what commands need: run the job here, and look into the storage.
 
 Dagster is imported inside the functions: it takes seconds.
 """

@@ -1,4 +1,4 @@
-"""What the commands print of requests and CSVs."""
+"""Print requests and CSVs for the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands print: for people on a terminal, or one JSON document for programs."""
+"""Print what all commands print: text for people on a terminal, or one JSON document for programs."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def print_status(found: RequestStatus) -> None:
 
 @contextmanager
 def progress_bar(look: Callable[[], RequestStatus | None]) -> Iterator[None]:
-    """Show on stderr what `look` finds, some times a second, while the body works."""
+    """Show on stderr what `look` finds, several times a second, while the body works."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -142,7 +142,7 @@ def progress_bar(look: Callable[[], RequestStatus | None]) -> Iterator[None]:
 
 @contextmanager
 def upload_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """Show on stderr how many of `total` bytes are sent, by what the yielded function is called with."""
+    """Show on stderr how many of `total` bytes are sent; call the yielded function with that number."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("Upload", total=total)
@@ -151,7 +151,7 @@ def upload_bar(total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def plain_errors(as_json: bool) -> Iterator[None]:
-    """Turn what a user can mend into one line on stderr and exit code 1; with JSON, a document as well."""
+    """Turn what a user can repair into one line on stderr and exit code 1; with JSON, a document as well."""
     try:
         yield
     except ImagiError as error:

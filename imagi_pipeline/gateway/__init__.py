@@ -1,1 +1,1 @@
-"""The HTTP side: what talks to a running Dagster from outside."""
+"""The gateway is the HTTP side: it talks to a running Dagster from outside, and never imports it."""

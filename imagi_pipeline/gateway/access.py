@@ -1,4 +1,4 @@
-"""Who may use the API, and from where."""
+"""Decide who may use the API, and from where."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imagi_pipeline.settings import ApiToken, Settings, variable
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever calls: by name, with a token; without a name where no tokens are set."""
+    """Somebody who calls: with a token they have a name, without tokens they have none."""
 
     name: str | None = None
     sees_all: bool = True
@@ -37,7 +37,7 @@ def authenticate(authorization: str | None, tokens: Sequence[ApiToken]) -> Calle
         return Caller()
     scheme, _, given = (authorization or "").partition(" ")
     digest = hashlib.sha256(given.strip().encode()).digest()
-    # Digests of equal length, and all of them: the time taken tells nothing of any token.
+    # Compare digests of equal length, and all of them, so that the time taken tells nothing of any token.
     matching = [
         token
         for token in tokens
@@ -96,8 +96,8 @@ def check_host(host: str, settings: Settings) -> None:
 def is_known_host(host: str, *urls: str) -> bool:
     """Return whether a Host header names this machine: as localhost, by an address, or as one of `urls` does.
 
-    A web site could have its own name lead to this machine (DNS rebinding), and its scripts would then be of
-    the same origin. An address cannot be rebound, so all of them are known.
+    A web site could let its own name lead to this machine (DNS rebinding), and its scripts would then be of
+    the same origin. An address cannot be changed in this way, so all addresses are known.
     """
     try:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")

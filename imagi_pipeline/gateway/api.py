@@ -1,4 +1,4 @@
-"""The HTTP API: the two endpoints of the original service, and what people expect around them."""
+"""Serve the HTTP API: the two endpoints of the original service, and what people expect around them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ T = TypeVar("T")
 
 @dataclass
 class Gateway:
-    """All that the endpoints work with."""
+    """Everything that the endpoints work with."""
 
     settings: Settings
     store: Store
@@ -75,7 +75,7 @@ class Gateway:
     fetcher: Fetcher
     metrics: metrics.Metrics
     upload_reader: UploadReader
-    # Threads of their own: a Dagster or an image host that hangs must not hold up an upload.
+    # These are separate threads: a Dagster or an image host that hangs must not hold up an upload.
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(TAKEN_AT_ONCE))
     asking: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(ASKING_AT_ONCE))
     previews: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PREVIEWS_AT_ONCE))
@@ -104,7 +104,7 @@ class Gateway:
         return status_document(self.requests.status(str(request_id), caller), self.store, self.settings)
 
     def expect_callback(self, found: RequestStatus) -> None:
-        """Have the end of a request's next run told, if its sender wanted to know of the first."""
+        """Register a callback for a request's next run, if its sender asked for one with the upload."""
         manifest = self.store.read_manifest(found.request_id)
         if manifest and manifest.callback_url and self.settings.webhook_secret:
             self.callbacks.register(found.request_id, manifest.callback_url, after=found.run_id)

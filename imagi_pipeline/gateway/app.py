@@ -1,4 +1,4 @@
-"""The HTTP application: API, compressed images and page, on one storage and one Dagster."""
+"""Put the HTTP application together: API, compressed images and page, on one storage and one Dagster."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def build_app(settings: Settings) -> FastAPI:
 
 
 def _document_without_tokens(app: FastAPI) -> None:
-    """Have the OpenAPI document say that this gateway lets everybody in."""
+    """Make the OpenAPI document say that this gateway lets everybody in."""
     with_tokens = app.openapi
 
     def document() -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _make_gateway(settings: Settings) -> Gateway:
 
 
 class _PageFiles(StaticFiles):
-    """The parts of the page, which browsers keep and ask for by ETag."""
+    """Serves the parts of the page, which browsers keep and check by ETag."""
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(*arguments, **options)

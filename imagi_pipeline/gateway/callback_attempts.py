@@ -1,4 +1,4 @@
-"""One attempt to deliver a callback: a signed POST, and what follows from its answer."""
+"""Make one attempt to deliver a callback: a signed POST, and what follows from its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GraphQL to a running Dagster webserver: what a program outside Dagster may ask, and have done.
+"""Ask a running Dagster web server over GraphQL, and have it do things, as any program outside may.
 
 The queries are the files in `queries/`; docs/graphql.md shows them to other programs.
 """
@@ -42,14 +42,14 @@ TIMEOUT = 10.0
 """Seconds to wait for an answer."""
 
 QUICK_TIMEOUT = 3.0
-"""The same where somebody asks whether Dagster is there at all."""
+"""Seconds to wait for an answer when somebody asks whether Dagster is there at all."""
 
 SECONDS_CONNECTED = 2.0
-"""Dagster closes a connection that was silent for 5 s; a query sent at that moment would be lost."""
+"""Dagster closes a connection that was idle for 5 s; a query sent at that moment would be lost."""
 
 SENSOR = "landing_folder_sensor"
 OWN_TAGS = "imagi/"
-"""What the names of this project's tags begin with."""
+"""The names of this project's tags begin with this."""
 
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 """The statuses of a run that has ended."""
@@ -74,16 +74,16 @@ _STATUS_OF_COUNT = {
 
 
 class DagsterUnreachableError(OSError):
-    """Dagster did not answer, or not with what was asked for; later it may."""
+    """Dagster did not answer, or not with what was asked for; it may answer later."""
 
 
 class DagsterRefusedError(ValueError):
-    """Dagster answered that it does not do what was asked for, and why."""
+    """Dagster answered that it does not do what was asked for, and said why."""
 
 
 @dataclass(frozen=True)
 class RequestPage:
-    """Some requests, newest first, and the cursor of the page behind them; None when there is none."""
+    """Some requests, newest first, and the cursor of the next page; None when there is none."""
 
     requests: list[RequestStatus]
     next: str | None
@@ -116,7 +116,7 @@ class DagsterClient:
 
     def __init__(self, url: str) -> None:
         self._endpoint = url.rstrip("/") + "/graphql"
-        self._name = re.sub("//[^/@]*@", "//", url)  # a password is for nobody's eyes
+        self._name = re.sub("//[^/@]*@", "//", url)  # nobody may see a password
         self._of_thread = threading.local()
 
     # -- what is known
@@ -194,11 +194,11 @@ class DagsterClient:
     # -- what is done; all of it raises DagsterRefusedError
 
     def cancel(self, run_id: str) -> None:
-        """Cancel a run: at once when it waits, otherwise after the images in its hands."""
+        """Cancel a run: at once if it waits, otherwise after the images that it is working on."""
         self._do("cancel_request", {"runId": run_id})
 
     def retry(self, run_id: str, tags: Mapping[str, str]) -> str:
-        """Launch the request of a run again; `tags` are added to those of that run. The id of the new run."""
+        """Launch the request of a run again, with more `tags`; return the id of the new run."""
         run = next(self._runs(1, runIds=[run_id]), None)
         if run is None:
             raise DagsterRefusedError(f"There is no run {run_id} of a request.")
@@ -215,7 +215,7 @@ class DagsterClient:
         return new_run_id
 
     def backfill_images(self, keys: Sequence[str]) -> str:
-        """Compress images again, whatever requests they belong to; the id of Dagster's backfill.
+        """Compress images again, whatever requests they belong to; return the id of Dagster's backfill.
 
         Each contiguous range of keys, in the order of their creation, is a run of its own.
         """
@@ -423,7 +423,7 @@ def _code_problems(locations: list[dict[str, Any]]) -> list[str]:
         for sensor in repository["sensors"]
         if sensor["name"] == SENSOR
     ]
-    if not states:  # other projects' code is none of our business
+    if not states:  # code of other projects does not matter here
         return [*map(_load_problem, filter(_is_not_loaded, locations))] or [
             _no_code(f"none of its code locations has the sensor {SENSOR}")
         ]
@@ -445,4 +445,6 @@ def _load_problem(location: dict[str, Any]) -> str:
 
 
 def _no_code(reason: str) -> str:
-    return f"Dagster lacks the code of imagi_pipeline ({reason}): start `imagi serve`, or mend its workspace."
+    return (
+        f"Dagster lacks the code of imagi_pipeline ({reason}): start `imagi serve`, or correct its workspace."
+    )

@@ -1,4 +1,4 @@
-"""The JSON documents of the API, and how they are made from what the core knows."""
+"""Define the JSON documents of the API, and make them from what the core knows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUEST_URL_EXAMPLE = f"http://127.0.0.1:8000{API}/requests/{REQUEST_ID_EXAMPLE}
 
 
 class Accepted(BaseModel):
-    """A request was taken, and this is where it stands."""
+    """A request was accepted; this is its status."""
 
     request_id: str = Field(examples=[REQUEST_ID_EXAMPLE])
     status: StatusName = Field(examples=[IN_QUEUE])
@@ -142,7 +142,7 @@ class Reference(BaseModel):
 
 
 class UnusableEntry(BaseModel):
-    """What stands at the place of an image URL and cannot be used."""
+    """An entry that stands at the place of an image URL and cannot be used."""
 
     row: int = Field(examples=[4])
     column: str = Field(examples=["Image"])

@@ -1,4 +1,4 @@
-"""Threads whose jobs stand in lanes that take turns, so that one slow lane does not hold up the others."""
+"""Run jobs of lanes that take turns, in threads, so that one slow lane does not hold up the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class FairPool(Generic[T]):
-    """A lane takes at most `per_lane` of the threads at a time."""
+    """Threads for the jobs of lanes; a lane takes at most `per_lane` of them at a time."""
 
     def __init__(self, threads: int, per_lane: int, name: str) -> None:
         self._per_lane = per_lane

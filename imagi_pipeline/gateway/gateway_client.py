@@ -1,4 +1,4 @@
-"""A program's side of the HTTP API: what `imagi submit` does."""
+"""Use the HTTP API as a program does: this is what `imagi submit` needs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class GatewayClient:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
     def upload(self, file: Path, options: Mapping[str, Any], on_sent: Callable[[int], None]) -> str:
-        """Hand in a CSV; its request id. `on_sent` is told the number of bytes sent so far.
+        """Hand in a CSV and return its request id. `on_sent` is told the number of bytes sent so far.
 
         Raises OSError when the file cannot be read.
         """
@@ -130,7 +130,7 @@ class GatewayClient:
 
 
 class _Watched:
-    """A file that tells how far it has been read, and can be sent again after a lost connection."""
+    """A file that reports how far it has been read, and can be sent again after a lost connection."""
 
     def __init__(self, file: Any, size: int, on_sent: Callable[[int], None]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Whether everything that a request needs is there."""
+"""Find out whether everything that a request needs is there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway.dagster_client import DagsterClient, DagsterUnreachableError
 
 PROBE_BYTES = 65_536
-"""On a full disk an empty file can still be made."""
+"""The probe has so many bytes, because on a full disk an empty file can still be made."""
 
 SECONDS_TO_WAIT = 900.0
 """A request becomes a run within seconds; with very many at once, within minutes."""

@@ -1,4 +1,4 @@
-"""The compressed images over HTTP."""
+"""Serve the compressed images over HTTP."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from imagi_pipeline.core.storage.store import Store, is_compressed_image
 MEDIA = "/media"
 _IMAGE = re.compile(r"[0-9a-f]{2}/[a-z0-9._-]+")
 SECONDS_SIGNED = 6 * 3600
-"""For which a redirect to the bucket can be followed."""
+"""So long a redirect to the bucket can be followed."""
 
 
 class CompressedImages(StaticFiles):
-    """The compressed images, without the records and temporary files beside them."""
+    """Serves the compressed images, but not the records and temporary files beside them."""
 
     async def check_config(self) -> None:
         """Do nothing: before the first image there is no folder, and that is no fault."""

@@ -1,4 +1,4 @@
-"""What Prometheus can scrape of a gateway."""
+"""Count what a gateway does, for Prometheus."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class _Gauges(Collector):
         self._callbacks = callbacks
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry would otherwise collect once to find the names."""
+        """Return nothing: otherwise the registry would collect once to find the names."""
         return []
 
     def collect(self) -> Iterable[Metric]:
@@ -103,7 +103,7 @@ class CountRequests:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one call."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -118,7 +118,7 @@ class CountRequests:
         try:
             await self._app(scope, receive, counted)
         finally:
-            route = getattr(scope.get("route"), "path", NO_ROUTE)  # known once it was found
+            route = getattr(scope.get("route"), "path", NO_ROUTE)  # the router has set it
             method = scope["method"] if scope["method"] in METHODS else OTHER
             self._metrics.answers.labels(method, route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - started)

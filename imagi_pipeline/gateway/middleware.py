@@ -1,4 +1,4 @@
-"""What holds for every answer: safe headers, no calls from other web sites, paths with and without slash."""
+"""Do what every answer needs: safe headers, no calls from other web sites, paths with and without slash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Guard:
         self._headers = security_headers(images_from)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one call."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The files of the callbacks that were not accepted yet.
+"""Keep the files of the callbacks that were not accepted yet.
 
     callbacks/<request_id>.json            waits until the end of the request is told
     callbacks/<request_id>.<run_id>.json   the same after a re-try; this run is the one before it

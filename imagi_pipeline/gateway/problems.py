@@ -1,4 +1,4 @@
-"""What the API answers when it cannot do what was asked: one shape for every error."""
+"""Answer when the API cannot do what was asked: every error has the same shape."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Problem(BaseModel):
 
 
 class ApiError(Exception):
-    """An answer that is an error, raised where it is found out."""
+    """An answer that is an error; it is raised where the error is found."""
 
     def __init__(
         self,

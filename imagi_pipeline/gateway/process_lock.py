@@ -1,4 +1,4 @@
-"""A lock that one process holds at a time; the kernel frees it however that process ends."""
+"""Provide a lock that one process holds at a time; the kernel frees it however that process ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be asked of a request and done to it, by whoever may see it."""
+"""Answer what callers may ask of their requests, and do what they may do to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RETRY_TAGS = {
     ERROR_TAG: "",
     PRIORITY_TAG: "0",
 }
-"""What a new run of a request must not take over from the run before it, which may have been a schedule's."""
+"""A new run of a request must not take these over from the run before it, perhaps a schedule's."""
 
 MOST_WAITING = 100
 SECONDS_TO_A_RUN = 5
@@ -146,7 +146,7 @@ class RequestService:
 
 
 def _size_of_retry(found: RequestStatus) -> str:
-    if found.images_total is None:  # how many there are is what it did not come to
+    if found.images_total is None:  # the run ended before it knew how many there are
         return LARGE
     to_do = found.images_total - found.images_done + found.images_failed
     return LARGE if to_do > IMAGES_OF_A_LARGE_RUN else ""

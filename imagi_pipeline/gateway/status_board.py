@@ -1,11 +1,11 @@
-"""What Dagster says about requests, kept up to date with one small query a second however many ask.
+"""Keep up to date what Dagster says about requests, by one small query a second however many callers ask.
 
 A query for one request takes 12 to 20 ms of Dagster's web server, which has one core at most; a list of the
-runs that changed 12 ms and 1.2 ms for each (measured: Dagster 1.13.27, 2 cores). So a request is asked for
-once, and from then on the changes are.
+runs that changed takes 12 ms and 1.2 ms for each (measured: Dagster 1.13.27, 2 cores). So a request is asked
+for once, and from then on the board asks only for changes.
 
-A run that ends says so in the storage (`Store.tell_end`); who asks for its request then is not told what was
-true a second ago. In a bucket nobody is told, and the end is seen up to a second later.
+A run that ends says so in the storage (`Store.tell_end`), so that nobody gets a status from before the end.
+In a bucket that cannot be told, and the end is seen up to a second later.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_PROBES = 2.0
 SECONDS_BETWEEN_LOOKS_FOR_AN_END = 0.15
 SECONDS_OF_AN_END = 0.05, 2.0
-"""How long after a run has told that it is ending its record may say so: earliest, and at the latest."""
+"""Seconds after which the record of a run says that it ended, once the run told so: at least, and at most."""
 
 SECONDS_KEPT = 60.0
-"""After this a request is asked for again by itself: a change that the list missed, or a deleted run."""
+"""After so many seconds the board asks for a request again: the list may have missed a change."""
 
 SECONDS_OF_DOUBT = 10.0
 """By how much the clocks of this process and of the runs may differ."""
@@ -40,7 +40,7 @@ class _Entry:
 
 
 class StatusBoard:
-    """The statuses of the requests that somebody asked for lately; for many threads."""
+    """Holds the statuses of the requests that somebody asked for lately; many threads may use it."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class StatusBoard:
         return entry.status
 
     def forget(self, request_id: str) -> None:
-        """Ask anew next time: something was just done to this request."""
+        """Ask again next time: something was just done to this request."""
         with self._lock:
             self._forgotten += 1
             self._entries.pop(request_id, None)
@@ -115,7 +115,7 @@ class StatusBoard:
         )
 
     def _probe(self, now: float) -> None:
-        """After a failure one thread asks, once in some seconds: a Dagster that hangs costs each 10 s."""
+        """Let one thread ask again, every few seconds after a failure: a Dagster that hangs costs it 10 s."""
         assert self._failure
         if now - self._failed_at < SECONDS_BETWEEN_PROBES:
             raise self._failure

@@ -1,4 +1,4 @@
-"""Reads the CSVs that callers hand in: some at a time, each caller in turn, while the caller waits."""
+"""Read the CSVs that callers hand in: some at a time, each caller in turn, while the caller waits."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SECONDS_BETWEEN_LOOKS = 0.25
 
 
 class FairTurns:
-    """So many places, given to callers in turn: who has many calls waiting holds up nobody with one.
+    """Gives places to callers in turn: a caller with many waiting calls does not hold up another with one.
 
-    Where callers can be told apart, one of them never holds the last place.
+    If callers can be told apart, one caller never gets the last place.
     """
 
     def __init__(self, places: int, *, has_callers: bool) -> None:

@@ -1,4 +1,4 @@
-"""A CSV on its way in: received, looked at, and put into the landing folder before it is acknowledged."""
+"""Receive a CSV, check it, and put it into the landing folder before it is acknowledged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from imagi_pipeline.settings import Settings, variable
 
 BYTES_IN_MEMORY = 1 << 20
 BYTES_OF_A_FORM = 1 << 16
-"""What a multipart form may have beside its file."""
+"""Bytes that a multipart form may have besides its file."""
 
 RAW_TYPES = frozenset({"text/csv", "application/csv", "application/octet-stream", "text/plain"})
 LONGEST_KEY = 255
@@ -49,7 +49,7 @@ _TRUTHS = {
     "no": False,
 }
 LONGEST_OPTION = 2_000
-"""Characters: what browsers and servers take for a URL; a column's name is shorter."""
+"""Characters of an option: browsers and servers take as many for a URL; a column's name is shorter."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ async def _body(request: Request, settings: Settings) -> AsyncIterator[Upload]:
 
 
 class _Limited:
-    """A request whose body may have so many bytes, and a form a little more."""
+    """A call whose body may have so many bytes, and a form a little more."""
 
     def __init__(self, request: Request, most: int) -> None:
         self._receive = request.receive
@@ -151,7 +151,7 @@ class _Limited:
         return message
 
     async def _drain(self, message: AsgiMessage) -> None:
-        """Read on for as much again: most clients read an answer only once they have sent all."""
+        """Read as much again: most clients read an answer only after they have sent everything."""
         while message.get("more_body") and self._left > -self._most:
             message = await self._receive()
             self._left -= len(message.get("body", b""))
@@ -208,7 +208,7 @@ def _missing_file() -> ApiError:
 
 
 class Intake:
-    """Takes what was received: from here on it is not lost."""
+    """Accepts what was received: from then on it cannot be lost."""
 
     def __init__(
         self, store: Store, settings: Settings, register_callback: Callable[[str, str], None]
@@ -219,7 +219,7 @@ class Intake:
         self._one_key_at_a_time = threading.Lock()
 
     def accept(self, upload: Upload, data: bytes, owner: str | None, key: str | None) -> tuple[str, bool]:
-        """Put a CSV that was read into the landing folder; its request id, and whether it is new.
+        """Put a CSV that was read into the landing folder; return its request id, and whether it is new.
 
         With `key`, the Idempotency-Key, a CSV that was handed in before is not taken twice. Raises
         UrlError, StorageError, and ApiError 422 when the key came with something else before.
@@ -243,7 +243,9 @@ class Intake:
             normalise(url)
 
     def _publish(self, request_id: str, options: Options, owner: str | None, data: bytes) -> str:
-        if options.callback_url:  # before the request: an end without a callback would be a loss
+        if (
+            options.callback_url
+        ):  # before the request, whose end could otherwise come before its callback is known
             self._register_callback(request_id, options.callback_url)
         manifest = RequestManifest(
             options.name,

@@ -71,9 +71,9 @@ def check_instance(instance: dg.DagsterInstance) -> list[Finding]:
         "run_monitoring is off: runs that lost their process stay STARTED": instance.run_monitoring_enabled,
         "run_retries is off: a run whose process was killed is not tried again": instance.run_retries_enabled,
     }
-    mend = "Take the block over from imagi_pipeline/orchestration/dagster.yaml, and restart."
+    repair = "Take the block over from imagi_pipeline/orchestration/dagster.yaml, and restart."
     findings = [
-        Finding("instance", Level.ERROR, f"dagster.yaml: {what}.", mend)
+        Finding("instance", Level.ERROR, f"dagster.yaml: {what}.", repair)
         for what, good in said.items()
         if not good
     ]
@@ -117,8 +117,8 @@ def check_daemon(instance: dg.DagsterInstance, now: float) -> list[Finding]:
         findings.append(Finding("daemon", Level.ERROR, message, _START))
     if any(beat.timestamp - now > CLOCK_LIMIT for beat in beats.values()):
         message = "The daemon's last sign of life lies in the future: clocks differ, or one was set back."
-        mend = "Let a time service (chrony, systemd-timesyncd) set all clocks, and restart the daemon."
-        findings.append(Finding("clock", Level.ERROR, message, mend))
+        repair = "Let a time service (chrony, systemd-timesyncd) set all clocks, and restart the daemon."
+        findings.append(Finding("clock", Level.ERROR, message, repair))
     for name in needed:
         if name in beats and name not in silent and (errors := beats[name].errors):
             line = errors[0].message.strip().splitlines()[0]
@@ -142,10 +142,10 @@ def check_instigators(instance: dg.DagsterInstance, defs: dg.Definitions) -> lis
             findings += _about_instigator(instance, name, kind, state)
         elif instance.get_daemon_heartbeats():
             message = f"No daemon has ever looked at {name}."
-            mend = (
+            repair = (
                 "Restart the service if its code is older; see under Deployment in the UI that it is loaded."
             )
-            findings.append(Finding("instigators", Level.WARNING, message, mend))
+            findings.append(Finding("instigators", Level.WARNING, message, repair))
     return findings or [
         Finding("instigators", Level.OK, f"None of {', '.join(expected)} is stopped or fails.")
     ]
@@ -165,8 +165,10 @@ def check_runs(instance: dg.DagsterInstance, now: float) -> list[Finding]:
     if not dead:
         return [Finding("runs", Level.OK, f"{len(started)} runs are at work, each with a living process.")]
     message = f"{len(dead)} runs are STARTED and have no process: {', '.join(dead[:3])}."
-    mend = "The daemon ends them within a minute and tries them again; without it, terminate them in the UI."
-    return [Finding("runs", Level.WARNING, message, mend)]
+    repair = (
+        "The daemon ends them within a minute and tries them again; without it, terminate them in the UI."
+    )
+    return [Finding("runs", Level.WARNING, message, repair)]
 
 
 def requests_with_runs(instance: dg.DagsterInstance) -> set[str]:
@@ -193,8 +195,8 @@ def _about_instigator(
     instance: dg.DagsterInstance, name: str, kind: InstigatorType, state: InstigatorState
 ) -> list[Finding]:
     if state.status == InstigatorStatus.STOPPED:
-        mend = f"Turn it on in the UI under Automation, or `dagster {kind.value.lower()} start {name}`."
-        return [Finding("instigators", Level.WARNING, f"{name} is stopped.", mend)]
+        repair = f"Turn it on in the UI under Automation, or `dagster {kind.value.lower()} start {name}`."
+        return [Finding("instigators", Level.WARNING, f"{name} is stopped.", repair)]
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
     if ticks and ticks[0].status == TickStatus.FAILURE:
         error = ticks[0].error

@@ -1,1 +1,1 @@
-"""The processes of `imagi serve`: what starts, watches and ends them."""
+"""This room starts, watches and ends the processes of `imagi serve`."""

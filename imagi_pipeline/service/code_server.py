@@ -1,13 +1,13 @@
-"""Dagster's code server, but with runs that are forked, by Python's fork server, from `fork_server.py`.
+"""Run Dagster's code server, but fork its runs from a process that has imported all (`fork_server.py`).
 
-Dagster starts a fresh interpreter for each run. To import Dagster and the definitions anew costs
+Dagster starts a new interpreter for each run. To import Dagster and the definitions each time costs
 3.5 s of a core, more than all the rest of a small request.
 
-Relied on, of Dagster's internals (1.13.27), and found out by `test_serve.py` when it changes:
+This relies on internals of Dagster (1.13.27); `test_serve.py` fails when they change:
 `DagsterApiServer._mp_ctx` is the multiprocessing context of the runs, and `dagster api grpc` imports the
 class when it is called.
 
-To be called like `dagster`: `python -m imagi_pipeline.service.code_server api grpc ...`.
+Call it like `dagster`: `python -m imagi_pipeline.service.code_server api grpc ...`.
 """
 
 import multiprocessing
@@ -20,7 +20,7 @@ FORK_SERVER = "imagi_pipeline.service.fork_server"
 
 def main() -> None:
     """Run Dagster's command line."""
-    # Not at the top: each run imports this module, as its main one, and has no need of these.
+    # Not at the top: each run imports this module, as its main one, and does not need these.
     from dagster._cli import main as dagster
     from dagster._grpc import server
 

@@ -1,14 +1,14 @@
-"""Dagster's daemon, but it looks into the landing folder at once when something arrives.
+"""Run Dagster's daemon, but let it look into the landing folder at once when something arrives.
 
-Dagster's own looks at its sensors every five seconds, a constant of it. Here the sensor is the same, and so
-are its ticks, run keys and claims: only its turn comes earlier.
+Dagster's own daemon evaluates its sensors every five seconds, which is a constant in its code. Here the
+sensor is the same, and so are its ticks, run keys and claims: it is only evaluated earlier.
 
-Relied on, of Dagster's internals (1.13.28), and found out by `test_daemon.py` when it changes:
+This relies on internals of Dagster (1.13.28); `test_daemon.py` fails when they change:
 
 * `SensorDaemon.core_loop(context, shutdown_event)` pauses between looks by `shutdown_event.wait(seconds)`;
 * `dagster._daemon.sensor.is_under_min_interval(state, sensor)` says that a sensor's turn has not come yet.
 
-To be called like `dagster-daemon`: `python -m imagi_pipeline.service.daemon run -w workspace.yaml`.
+Call it like `dagster-daemon`: `python -m imagi_pipeline.service.daemon run -w workspace.yaml`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from imagi_pipeline.settings import Settings
 
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_LOOK_AGAIN = 1.0
-"""The look that came early may have met one that was still at work; and what was launched is tidied up."""
+"""Seconds until one more look: the early one may have met one that was still at work."""
 
 
 class Pause:
-    """The event by which the daemon is told to stop; who waits for it is also released when `is_due`."""
+    """The event that tells the daemon to stop; whoever waits for it is also released when `is_due`."""
 
     def __init__(self, stop: threading.Event, is_due: Callable[[], bool]) -> None:
         self._stop = stop
@@ -52,7 +52,7 @@ class Pause:
         return self._stop.is_set()
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the time in seconds, or until a look is due; whether the daemon is to stop."""
+        """Wait for some seconds, or until a look is due; return whether the daemon is to stop."""
         most = min(timeout, SECONDS_TO_LOOK_AGAIN) if self._is_early else timeout
         end = time.monotonic() + most
         self._is_early = False
@@ -66,7 +66,7 @@ class Pause:
 
 
 def install(is_due: Callable[[], bool]) -> None:
-    """Have this process's sensor daemon look early, and take the landing folder's sensor as due then."""
+    """Make this process's sensor daemon look early, and treat the landing folder's sensor as due then."""
     core_loop, is_under_min_interval = SensorDaemon.core_loop, sensor.is_under_min_interval
     pauses: list[Pause] = []
 

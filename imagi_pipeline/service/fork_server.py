@@ -1,7 +1,7 @@
-"""Imported by Python's fork server alone (`code_server.py`): what a run needs is there when it is forked.
+"""Import everything that a run needs, in Python's fork server: each run is a fork of this process.
 
-A run ends with the fork server. Without that the code server takes the run for dead and it is done again,
-which must not happen beside the first.
+Only that fork server imports this module (see `code_server.py`). When it dies, its runs end too: the code
+server takes such a run for dead, and Dagster does it again, which must not happen while the first still runs.
 """
 
 import os

@@ -1,10 +1,10 @@
-"""The HTTP server under both of our web applications: uvicorn, with limits for what comes before them.
+"""Run the HTTP server of both web applications: uvicorn, with limits on what comes before them.
 
 uvicorn hands a request to the application once its header is complete, so a client that never ends its
 header, or its body, never meets a limit of the application. The limits here hold before anybody has
 authenticated.
 
-Relied on, of uvicorn (0.54) and h11 (0.16), and tried by `test_http_server.py`: `H11Protocol` has the
+This relies on uvicorn (0.54) and h11 (0.16), as `test_http_server.py` checks: `H11Protocol` has the
 attributes `conn`, `cycle`, `flow`, `loop` and `transport`, and answers a malformed request by
 `send_400_response`.
 """
@@ -28,10 +28,10 @@ SECONDS_FOR_BODY = 20.0
 MIN_BYTES_PER_SECOND = 500
 """A body has 20 seconds, and one more for each 500 bytes that came: the rule of Apache's mod_reqtimeout."""
 MAX_UNREAD_BYTES = 1 << 20
-"""How much of a body is still received after the answer was sent without reading it."""
+"""Bytes of a body that are still received after the answer was sent without reading it."""
 
 SECONDS_TO_FINISH = 10
-"""What is under way when the server is told to stop may take so long."""
+"""Seconds that calls under way may take when the server is told to stop."""
 
 TOO_LARGE = f"A request header may have {MAX_HEADER_FIELDS} fields and {MAX_HEADER_BYTES:,} bytes."
 TOO_SLOW = "The request did not arrive in time."
@@ -64,7 +64,7 @@ class HeaderLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one call."""
         headers: list[tuple[bytes, bytes]] = scope.get("headers", [])
         size = sum(len(name) + len(value) for name, value in headers)
         if len(headers) <= MAX_HEADER_FIELDS and size <= MAX_HEADER_BYTES:
@@ -78,7 +78,7 @@ class HeaderLimit:
 
 
 class PatientProtocol(H11Protocol):
-    """Waits for the header and the body of a request for a limited time, then closes the connection."""
+    """Waits for the header and the body of a call for a limited time, then closes the connection."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -98,7 +98,7 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take the next bytes of a request."""
+        """Take the next bytes of a call."""
         if self._awaited is h11.IDLE and not self._received:
             self._since = self.loop.time()  # the connection was idle until now
         self._received += len(data)
@@ -106,7 +106,7 @@ class PatientProtocol(H11Protocol):
         self._note_state()
 
     def on_response_complete(self) -> None:
-        """Go on with the request behind this one, if the client has sent it already."""
+        """Continue with the next call on the connection, if the client has sent it already."""
         super().on_response_complete()
         self._note_state()
 

@@ -1,7 +1,7 @@
-"""Dagster's log lines without colour codes where they go into a file or a journal.
+"""Write Dagster's log lines without colour codes if they go into a file or a journal.
 
-Dagster colours them always. Relied on, of Dagster's internals (1.13.27), and found out by
-`test_plain_logs.py` when it changes: its formatter is `coloredlogs.ColoredFormatter`, looked up when the
+Dagster always colours them. This relies on internals of Dagster (1.13.27); `test_plain_logs.py` fails
+when they change: its formatter is `coloredlogs.ColoredFormatter`, looked up when the
 logging is configured.
 """
 
@@ -21,6 +21,6 @@ class PlainFormatter(coloredlogs.ColoredFormatter):  # type: ignore[misc]
 
 
 def use_plain_logs() -> None:
-    """Leave the colours away in this process, unless its standard output is a terminal."""
+    """Use no colours in this process, unless its standard output is a terminal."""
     if not sys.stdout.isatty():
         coloredlogs.ColoredFormatter = PlainFormatter

@@ -1,4 +1,4 @@
-"""The whole service on one machine: Dagster's code server, daemon and web server, and our gateway, as one."""
+"""Run the whole service on one machine: Dagster's code server, daemon and web server, and our gateway."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODE_SERVER = "imagi_pipeline.service.code_server"
 DAEMON = "imagi_pipeline.service.daemon"
 WEB_SERVER = "imagi_pipeline.service.web_server"
 SERVE_CODE = ("api", "grpc", "-m", MODULE, "--location-name", LOCATION)
-"""Not `code-server start`: that stays up, and serves nothing, when the process behind it is killed."""
+"""`code-server start` is not used: it stays up, and serves nothing, when the process behind it is killed."""
 LOOPBACK_FOR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compared
 QUIET = ("--log-level", "warning")
 
@@ -45,7 +45,7 @@ class Address:
 
     @property
     def family(self) -> socket.AddressFamily:
-        """Of IP version 4 or 6."""
+        """Return the family of sockets: IP version 4 or 6."""
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     def check_free(self) -> None:
@@ -66,7 +66,7 @@ class Address:
 def sole_service(home: Path, facts: Mapping[str, str]) -> Iterator[None]:
     """Let one service at a time work on a DAGSTER_HOME; `facts` tell the next one where this one is found.
 
-    Raises OSError with these facts when another one works on it. The kernel frees the lock however that ends.
+    Raises OSError with these facts when another one works on it. The kernel frees the lock however it ends.
     """
     with (home / ".imagi_serve").open("a+") as file:
         try:
@@ -86,7 +86,7 @@ def sole_service(home: Path, facts: Mapping[str, str]) -> Iterator[None]:
 def serve(ui: Address, gateway: Address, on_ready: Callable[[], None]) -> None:
     """Run the Dagster UI and the gateway, with all that they need, until SIGINT or SIGTERM.
 
-    A part that dies is started again. Raises ProgramDiedError when that is of no use.
+    A part that dies is started again. Raises ProgramDiedError when that does not help.
     """
     # A socket in a folder of our own: who can connect to a code server can run code.
     with tempfile.TemporaryDirectory(prefix="imagi-") as folder:
@@ -131,7 +131,7 @@ def _options(host: str, port: str, address: Address) -> list[str]:
 
 
 def _urls(ui: Address, gateway: Address, password: str) -> dict[str, str]:
-    """Return what the parts need to know of each other, where the user has not set it.
+    """Return the URLs by which the parts find each other, unless the user has set them.
 
     Where the web server asks for a login, the gateway has one of its own.
     """

@@ -1,4 +1,4 @@
-"""Several programs run as one: they are started, watched, started again when they die, and stopped."""
+"""Run several programs as one: start them, watch them, start them again when they die, and stop them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_TO_END = 5.0
 SECONDS_TO_BE_READY = 180.0
 MOST_DEATHS, SECONDS_TO_FORGET_A_DEATH = 5, 600.0
-"""Of all programs; with more in that time, something is wrong that a restart does not mend."""
+"""Deaths of all programs in a time; with more, something is wrong that a restart does not repair."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Program:
 
 
 class ProgramDiedError(Exception):
-    """A program ended although nobody asked it to, and to start it again is of no use."""
+    """A program ended although nobody asked it to, and starting it again does not help."""
 
 
 class Supervisor:
@@ -119,13 +119,13 @@ class Supervisor:
 
 
 def end_with_parent(number: int = signal.SIGTERM) -> None:
-    """Have the kernel send a signal when the parent dies, also by SIGKILL: prctl(2), Linux only."""
+    """Ask the kernel to send a signal when the parent dies, even by SIGKILL: prctl(2), Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
-    """Send a signal to a process and what it started; whether any of that is left."""
+    """Send a signal to a process and what it started; return whether any of that is left."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):  # or its number is somebody else's by now
@@ -134,7 +134,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Give what a program started, which was asked to stop, the time to do so; then end it."""
+    """Wait some time for what a program started, which was asked to stop; then end it."""
     give_up_at = time.monotonic() + SECONDS_TO_END
     while process.poll() is not None and time.monotonic() < give_up_at and _signal_group(process, 0):
         time.sleep(0.05)

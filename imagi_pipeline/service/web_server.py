@@ -1,13 +1,13 @@
-"""Dagster's web server behind a guard: no other web site, and nobody without a login, steers Dagster.
+"""Run Dagster's web server behind a guard: no other web site, and nobody without a login, controls Dagster.
 
-Dagster's own does not check who calls: it executes mutations that come by GET, on behalf of any web site, and
-answers to any name. With an <img>, a page that somebody opens could delete runs and stop the code server.
+Dagster's own server does not check who calls: it executes mutations that come by GET, for any web site, and
+answers to any name. A page that somebody opens could delete runs and stop the code server by an <img>.
 
-Relied on, of Dagster's internals (1.13.28), and found out by `test_web_server.py` when it changes:
+This relies on internals of Dagster (1.13.28); `test_web_server.py` fails when they change:
 `dagster_webserver.cli` starts its server by `host_dagster_ui_with_workspace_process_context`, and
 `dagster_webserver.app` makes its application by `create_app_from_workspace_process_context`.
 
-To be called like `dagster-webserver`: `python -m imagi_pipeline.service.web_server -w workspace.yaml`.
+Call it like `dagster-webserver`: `python -m imagi_pipeline.service.web_server -w workspace.yaml`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GRAPHQL = "/graphql"
 MAX_BODY_BYTES = 50_000_000
 """A backfill of 100,000 images names each of them: 7 MB."""
 MAX_TOKENS = 5_000
-"""Of a query by GET; the largest of Dagster's own pages, which come by POST, has a fifth of that."""
+"""Bytes of a query by GET; the largest of Dagster's own pages, which come by POST, has a fifth of that."""
 
 SECURITY_HEADERS = {
     "X-Frame-Options": "SAMEORIGIN",
@@ -88,7 +88,7 @@ class WebServerGuard:
             given = base64.b64decode(encoded.strip(), validate=True)
         except (binascii.Error, ValueError):
             return False
-        # Each is compared: the time taken tells nothing of any login.
+        # Each login is compared, so that the time taken tells nothing of any of them.
         matches = [hmac.compare_digest(given, login) for login in self._logins]
         return scheme.lower() == "basic" and any(matches)
 
@@ -113,7 +113,7 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
 
 
 def _refused_body(headers: Headers) -> Response | None:
-    """Dagster reads a body into memory, of whatever size."""
+    """Refuse a large body, because Dagster reads a body of any size into memory."""
     if "transfer-encoding" in headers:
         return PlainTextResponse("Send the Content-Length of the call.", 411)
     if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:  # a number: h11 has checked it

@@ -1,4 +1,4 @@
-"""One of the workers that the launcher of `dagster.yaml` sends runs to."""
+"""Run one of the workers to which the launcher of `dagster.yaml` sends runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from imagi_pipeline.orchestration.instance import open_instance
 
 
 def work(processes: int) -> None:
-    """Execute runs, so many at a time, until SIGTERM. Raises OSError where no run is sent to workers."""
+    """Execute so many runs at a time until SIGTERM. Raises OSError if no runs are sent to workers."""
     with open_instance() as instance:
         launcher = instance.run_launcher
     if not hasattr(launcher, "work"):

@@ -64,8 +64,8 @@ def check_storage(store: Store) -> list[Finding]:
     """Return whether files can be written, read and removed in each folder that is there."""
     if store.is_local and not store.root.exists():
         message = f"{store.root} does not exist."
-        mend = "If it is new, `imagi serve` makes it; else mount its disk, or correct IMAGI_STORAGE."
-        return [Finding("storage", Level.WARNING, message, mend)]
+        repair = "If it is new, `imagi serve` makes it; else mount its disk, or correct IMAGI_STORAGE."
+        return [Finding("storage", Level.WARNING, message, repair)]
     folders = [store.root, store.landing, *request_folders(store), store.compressed]
     if store.is_local:
         shards = [store.compressed / name for name in store.names(store.compressed)]
@@ -75,9 +75,9 @@ def check_storage(store: Store) -> list[Finding]:
     refusals = [refusal for folder in folders if (refusal := _refusal(store, folder))]
     if not refusals:
         return [Finding("storage", Level.OK, f"{store.root} can be written and read.")]
-    mend = f"Give {_user()} the right to write there"
-    mend += f": chown -R {_user()} {store.root}" if store.is_local else "."
-    return [Finding("storage", Level.ERROR, refusal, mend) for refusal in refusals[:_NAMES_SHOWN]]
+    repair = f"Give {_user()} the right to write there"
+    repair += f": chown -R {_user()} {store.root}" if store.is_local else "."
+    return [Finding("storage", Level.ERROR, refusal, repair) for refusal in refusals[:_NAMES_SHOWN]]
 
 
 def check_clock(store: Store, now: float) -> list[Finding]:
@@ -109,8 +109,8 @@ def check_disk(places: Mapping[str, Path]) -> list[Finding]:
             findings.append(Finding("disk", Level.OK, free))
             continue
         level = Level.ERROR if usage.free < FULL_BYTES else Level.WARNING
-        mend = "Make room, or have old requests purged: IMAGI_RETENTION_DAYS (docs/operations.md, Purge)."
-        findings.append(Finding("disk", level, f"Only {free}", mend))
+        repair = "Make room, or have old requests purged: IMAGI_RETENTION_DAYS (docs/operations.md, Purge)."
+        findings.append(Finding("disk", level, f"Only {free}", repair))
     return findings
 
 
@@ -125,14 +125,14 @@ def check_landing(store: Store, now: float) -> list[Finding]:
     findings = []
     if waiting:
         message = f"{_count(waiting, 'file')} not taken for more than 10 minutes: {_names(waiting)}."
-        mend = "See that the daemon runs; the ticks of landing_folder_sensor say what keeps a file there."
-        findings.append(Finding("landing", Level.WARNING, message, mend))
+        repair = "See that the daemon runs; the ticks of landing_folder_sensor say what keeps a file there."
+        findings.append(Finding("landing", Level.WARNING, message, repair))
     if ignored:
         message = (
             f"{_count(ignored, 'file')} with the name of an unfinished one, a day old: {_names(ignored)}."
         )
-        mend = "Rename them if they are whole, else remove them."
-        findings.append(Finding("landing", Level.WARNING, message, mend))
+        repair = "Rename them if they are whole, else remove them."
+        findings.append(Finding("landing", Level.WARNING, message, repair))
     return findings or [Finding("landing", Level.OK, "Nothing is stuck in the landing folder.")]
 
 
@@ -182,15 +182,15 @@ def check_images(store: Store, now: float) -> list[Finding]:
     findings = []
     if without_image:
         message = f"{_count(without_image, 'record')} without its image: {_names(without_image)}."
-        mend = "Materialize these partitions of compressed_image: what is gone is fetched again."
-        findings.append(Finding("images", Level.ERROR, message, mend))
+        repair = "Materialize these partitions of compressed_image: what is gone is fetched again."
+        findings.append(Finding("images", Level.ERROR, message, repair))
     if without_record:
         message = f"{_count(without_record, 'image')} without a record: {_names(without_record)}."
-        mend = (
+        repair = (
             "Materialize these partitions of compressed_image, or leave them to the purge: such an image is "
             "never reused."
         )
-        findings.append(Finding("images", Level.WARNING, message, mend))
+        findings.append(Finding("images", Level.WARNING, message, repair))
     return findings or [Finding("images", Level.OK, f"{count:,} images are there with their records.")]
 
 
@@ -215,8 +215,8 @@ def check_callbacks(store: Store, now: float, *, has_secret: bool) -> list[Findi
         errors = {error for file in late if (error := _last_error(store, file))}
         why = f" Last error: {min(errors)}." if errors else ""
         message = f"{_count(late, 'callback')} not accepted for more than a day: {_names(late)}.{why}"
-        mend = "See that the gateway runs and the receiver answers; to give one up, remove its file."
-        findings.append(Finding("callbacks", Level.WARNING, message, mend))
+        repair = "See that the gateway runs and the receiver answers; to give one up, remove its file."
+        findings.append(Finding("callbacks", Level.WARNING, message, repair))
     return findings or [Finding("callbacks", Level.OK, f"{len(files)} callbacks wait, none for long.")]
 
 
