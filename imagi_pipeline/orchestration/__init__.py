@@ -1,8 +1,8 @@
-"""The Dagster side: assets, job, sensor, resources, and what the instance needs."""
+"""This room is the Dagster side: assets, jobs, sensors, schedules, resources, and what the instance needs."""
 
 import warnings
 
 import dagster as dg
 
-# Owners of jobs, sensors and schedules are beta, and each command would say so for each of them.
+# Dagster warns that owners of jobs, sensors and schedules are beta; each command would show that many times.
 warnings.filterwarnings("ignore", message="Parameter `owners`", category=dg.BetaWarning)

@@ -1,6 +1,6 @@
-"""What operators are told: one structured line in the log, and a POST to IMAGI_ALERT_URL.
+"""Tell operators what went wrong: by one structured line in the log, and a POST to IMAGI_ALERT_URL.
 
-A request that failed as a whole, a purge that failed, and a landing folder whose files nobody takes.
+They hear of a request or a purge that failed, and of a landing folder whose files nobody takes.
 """
 
 import json
@@ -47,7 +47,7 @@ def tell(alert: Mapping[str, str | None], imagi: ImagiResource) -> None:
 
 
 def _post(url: str, line: str) -> None:
-    """Without the guard of the fetcher: this URL is the operator's own, mostly in a private network.
+    """Post without the guard of the fetcher: this URL is the operator's own, mostly in a private network.
 
     Its path may be a secret, so it is not logged, and no redirect takes it or the alert to another host.
     """

@@ -1,8 +1,8 @@
-"""The assets: landing_folder -> uploaded_csv -> compressed_image -> compression_report -> enriched_csv.
+"""Define the assets landing_folder, uploaded_csv, compressed_image, compression_report and enriched_csv.
 
-All that a run needs is found from its partition key, so every asset can be materialized from the UI without
-configuration. What passes between steps lies in the storage, where other machines find it, so no step has an
-input or output that Dagster would have to hand over.
+Everything that a run needs is found from its partition key, so every asset can be materialized from the UI
+without configuration. What steps hand to each other lies in the storage, where other machines find it, so no
+step has an input or output that Dagster would have to hand over.
 """
 
 import json
@@ -102,7 +102,7 @@ landing_folder = dg.AssetSpec(
     config_schema=OPTIONS_OF_A_RUN,
 )
 def uploaded_csv(context: dg.AssetExecutionContext, imagi: ImagiResource) -> dg.MaterializeResult[Any]:
-    """The uploaded CSV, parsed: one row per image reference, and one per cell entry that cannot be used."""
+    """Has a row for each image reference of the uploaded CSV, and for each entry that cannot be used."""
     with telling_failure(context):
         store, request_id = imagi.store(), context.partition_key
         manifest = settle_manifest(
@@ -151,7 +151,7 @@ def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) ->
     progress = ImageProgress(context, imagi.settings().public_url, known, report_all=True)
     results = _compress(imagi, images, progress)
     failures += [f"{done.key}: {done.url}: {done.error.message}" for done in results if done.error]
-    # A generator without an output: of a plain function Dagster would report all partitions once more.
+    # A generator has no output: of a plain function Dagster would report all partitions once more.
     yield from ()
     if failures:
         raise dg.Failure(
@@ -203,7 +203,9 @@ def finish_request(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iter
         if not _is_whole(context):
             manifest = read_manifest(imagi.store(), context.partition_key)
             tag_request(context, context.partition_key, manifest)
-        upload = cache(lambda: _read_upload(context, imagi))  # once for both, and not before it is needed
+        upload = cache(
+            lambda: _read_upload(context, imagi)
+        )  # it is read once for both, and only when it is needed
         if COMPRESSION_REPORT in context.selected_asset_keys:
             yield _write_report(context, imagi, upload)
         if ENRICHED_CSV in context.selected_asset_keys:
@@ -214,7 +216,7 @@ def finish_request(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iter
     out={"compression_report": dg.GraphOut(), "enriched_csv": dg.GraphOut()},
 )
 def complete_request(uploaded_csv: Any, compressed_image: Any) -> Any:
-    """From the images of a request to its enriched CSV."""
+    """Lead from the images of a request to its enriched CSV."""
     chunks = split_images(uploaded_csv=uploaded_csv, compressed_image=compressed_image)
     written = finish_request(chunks.map(compress_chunk).collect())
     return {"compression_report": written.compression_report, "enriched_csv": written.enriched_csv}
@@ -322,7 +324,7 @@ def _write_enriched_csv(
 def _chunks(context: dg.OpExecutionContext, imagi: ImagiResource) -> list[dict[str, Any]]:
     """Return what the steps of the chunks kept; a chunk without is compressed here.
 
-    It had no step, or one of another run, which this one is to go on with.
+    Such a chunk had no step, or it had one in an earlier run, which this one continues.
     """
     store, size = imagi.store(), imagi.settings().chunk_size
     images = read_images(store, context.partition_key)
@@ -350,7 +352,7 @@ class _Chunk:
         self._images = images
 
     def compress(self, *, is_one_of_many: bool) -> dict[str, Any]:
-        """Compress the images; their part of the report, as CSV, and pictures of the first, as JSON."""
+        """Compress the images; return their part of the report as CSV, pictures of the first as JSON."""
         keys = [image.key for image in self._images]
         add_image_partitions(self._context, keys)
         public_url = self._imagi.settings().public_url
@@ -418,7 +420,7 @@ def _groups(
 
 
 def _remove_work(context: Context, store: Store, request_id: str) -> None:
-    """Remove what passed between the steps of this run, and of earlier runs of the request that died."""
+    """Remove what the steps of this run, and of earlier ones of the request that died, left for others."""
     for run_id in store.names(store.work(request_id)):
         run = None if run_id == context.run.run_id else context.instance.get_run_by_id(run_id)
         if run is None or run.is_finished:

@@ -1,6 +1,6 @@
-"""What must hold of the assets: told by the step that has the data, and by the check when it is launched.
+"""Check the assets: the step that has the data reports the outcome, and the check does when it is launched.
 
-A check tells, it does not decide: the request is done whatever it finds, even when the check itself breaks.
+A check reports and does not decide: the request is done whatever it finds, even when the check itself fails.
 """
 
 import time
@@ -33,7 +33,7 @@ def has_the_rows_of_the_upload(
 ) -> dg.AssetCheckResult:
     """The enriched CSV has every row of the upload, in its order, with every value at its place.
 
-    But for the cells of the images' columns, where the URLs are replaced if that was asked for.
+    The cells of the images' columns may differ: there the URLs are replaced if that was asked for.
     """
     store, request_id = imagi.store(), _request_id(context, ENRICHED_CSV)
     manifest = read_manifest(store, request_id)
@@ -46,7 +46,7 @@ def has_the_rows_of_the_upload(
 def every_image_compressed(
     context: dg.AssetCheckExecutionContext, imagi: ImagiResource
 ) -> dg.AssetCheckResult:
-    """No image of the request failed; a warning, since the others are there all the same."""
+    """No image of the request failed. This is only a warning, since the other images are there."""
     report = read_report(imagi.store(), _request_id(context, COMPRESSION_REPORT))
     return images_compressed(reports.summarize(report))
 
@@ -55,8 +55,8 @@ def every_image_compressed(
 def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult:
     """No file has been waiting in the landing folder for more than 10 minutes.
 
-    No part of the job of a request; `landing_folder_watch` evaluates it every minute. Nothing materializes
-    the folder: the UI would no longer show an evaluation from before a materialization.
+    It is no part of the job of a request; `landing_folder_watch` evaluates it every minute. Nothing
+    materializes the folder, because the UI would no longer show an evaluation from before that.
     """
     return _of_findings(check_landing(imagi.store(), time.time()))
 
@@ -65,7 +65,7 @@ def nothing_waits_in_landing_folder(imagi: ImagiResource) -> dg.AssetCheckResult
 def every_image_has_its_record(imagi: ImagiResource) -> dg.AssetCheckResult:
     """Each stored image has its record, and each record its image, as `imagi doctor` checks it.
 
-    It goes through the whole storage, so it is evaluated when it is launched, and not by each request.
+    It reads the whole storage, so it is evaluated only when somebody launches it, and not by each request.
     """
     return _of_findings(check_images(imagi.store(), time.time()))
 
@@ -81,7 +81,7 @@ def _of_findings(findings: Sequence[Finding]) -> dg.AssetCheckResult:
 def rows_of_the_upload(before: CsvTable, store: Store, path: UPath, *, in_place: bool) -> dg.AssetCheckResult:
     """Return whether a stored enriched CSV has the rows of the upload; both are gone through side by side.
 
-    With `in_place`, but for the columns of the images.
+    With `in_place`, the columns of the images may differ.
     """
     with store.open(path) as file:
         return _compared(before, stored_records(before, file), in_place=in_place)
@@ -132,11 +132,13 @@ def report_check(
     check: dg.AssetChecksDefinition,
     evaluate: Callable[[], dg.AssetCheckResult],
 ) -> None:
-    """Tell the outcome of a check from a step that has the data: one event; a step of its own has five."""
+    """Tell the outcome of a check from a step that has the data: one event, where a step has five."""
     try:
         result = evaluate()
     except Exception as error:  # noqa: BLE001 - the request is done, whatever is wrong with its check
-        result = _result(passed=False, description=f"The check broke: {type(error).__name__}: {error}")
+        result = _result(
+            passed=False, description=f"The check itself failed: {type(error).__name__}: {error}"
+        )
     (key,) = check.check_keys
     context.log_event(
         dg.AssetCheckEvaluation(  # type: ignore[arg-type]  # taken, although its signature does not say so

@@ -1,4 +1,4 @@
-"""What goes into the outbox of a request that was dropped as a file."""
+"""Put the results of a request that was dropped as a file into the outbox."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def deliver_result(
 
 
 def deliver_error(store: Store, request_id: str, error: str) -> None:
-    """Deliver why a request failed, in plain words, unless it has a result all the same."""
+    """Deliver why a request failed, in plain words, unless it has a result from an earlier run."""
     manifest = store.read_manifest(request_id)
     if manifest is None or not manifest.to_outbox or store.result(request_id, manifest.name).exists():
         return

@@ -1,4 +1,4 @@
-"""What people look at in the Dagster UI: figures, tables and pictures of each materialization."""
+"""Make what people see in the Dagster UI: figures, tables and pictures of each materialization."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imagi_pipeline.orchestration.internals.event_batches import CODE_VERSION_TA
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE
 
 MOST_ROWS = 100
-"""Rows of a table in metadata: more would only make the event log long; the files have them all."""
+"""Rows of a table in metadata: more would only make the event log long, and the files have all of them."""
 
 PREVIEW_ROWS = 10
 PREVIEW_BYTES = 65_536
@@ -33,7 +33,7 @@ Metadata = dict[str, Any]
 
 
 def of_upload(manifest: RequestManifest, found: CsvFindings) -> Metadata:
-    """Of uploaded_csv: what was found in the file."""
+    """Return the metadata of uploaded_csv: what was found in the file."""
     return {
         "file": manifest.name,
         "encoding": found.encoding,
@@ -61,7 +61,7 @@ def _warnings(found: CsvFindings) -> Metadata:
 
 
 def of_report(report: Table, summary: ReportSummary, pairs: list[dict[str, Any]]) -> Metadata:
-    """Of compression_report: what was saved, what failed, and some images before and after."""
+    """Return the metadata of compression_report: savings, failures, some images before and after."""
     failures = ({**asdict(group), **group.first[0]} for group in failure_groups(report, 1))
     shown: Metadata = {
         "images": summary.images,
@@ -80,7 +80,7 @@ def of_report(report: Table, summary: ReportSummary, pairs: list[dict[str, Any]]
 
 
 def of_result(path: str, table: CsvTable, beginning: bytes, summary: ReportSummary) -> Metadata:
-    """Of enriched_csv: where it is and how it begins, of which `beginning` has the first bytes."""
+    """Return the metadata of enriched_csv: where it is and how it begins; `beginning` has its first bytes."""
     mark = beginning.startswith(codecs.BOM_UTF8)
     text = beginning.decode("utf-8-sig" if mark else table.dialect.encoding.name, "replace")
     lines = text.removeprefix("\ufeff").splitlines()[: PREVIEW_ROWS + 1]
@@ -110,7 +110,7 @@ def of_savings(rows: Sequence[Mapping[Any, Any]]) -> Metadata:
 
 
 def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetMaterialization:
-    """Of compressed_image: the facts of one image.
+    """Return the event of compressed_image with the facts of one image.
 
     The version tags are what Dagster itself would set; without them the UI never shows an image as stale.
     """

@@ -1,6 +1,6 @@
-"""The Dagster instance of this installation.
+"""Open the Dagster instance of this installation.
 
-Relied on, of Dagster's internals (1.13.27): `InstanceRef.from_dir(overrides=...)` and the class
+This relies on internals of Dagster (1.13.27): `InstanceRef.from_dir(overrides=...)` and the class
 `NoOpComputeLogManager`, which captures nothing.
 """
 
@@ -31,7 +31,7 @@ NO_CAPTURE = {
 }
 
 READY = ".imagi_ready"
-"""The file in DAGSTER_HOME that says that its databases are made."""
+"""This file in DAGSTER_HOME says that its databases are complete."""
 
 
 def furnish_home() -> Path:
@@ -71,7 +71,7 @@ def open_instance(*, capture_output: bool = True) -> dg.DagsterInstance:
     """Return the instance in the furnished DAGSTER_HOME; a context manager that closes it.
 
     Without `capture_output` the terminal stays with this process while it executes steps: Dagster would turn
-    it into files, through helper processes that meet Ctrl-C with a stack trace.
+    it into files, through helper processes that answer Ctrl-C with a stack trace.
     """
     home = furnish_home()
     if capture_output:

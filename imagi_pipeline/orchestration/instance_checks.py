@@ -1,6 +1,6 @@
-"""What `imagi doctor` looks at in the Dagster instance: one function for each check, each a list of findings.
+"""Check the Dagster instance for `imagi doctor`: each function makes one check, and returns findings.
 
-Relied on, of Dagster's internals (1.13.27): `InstigatorState` and the ticks of an instigator, as the instance
+It relies on internals of Dagster (1.13.27): `InstigatorState` and the ticks of an instigator, as the instance
 gives them; `get_required_daemon_types`.
 """
 
@@ -48,7 +48,7 @@ def check_home(home: Path) -> list[Finding]:
         message = f"The databases of {home} were never made by a command of ours."
         return [Finding("home", Level.WARNING, message, _FURNISH)]
     if problem := wrong_driver(home) or unusable_database(home):
-        return [Finding("home", Level.ERROR, problem, "Mend it, and restart.")]
+        return [Finding("home", Level.ERROR, problem, "Correct it, and restart.")]
     if not os.access(home, os.W_OK):
         return [Finding("home", Level.ERROR, f"{home} cannot be written.", f"chown -R {os.getuid()} {home}")]
     return [Finding("home", Level.OK, f"DAGSTER_HOME is {home}.")]
@@ -163,7 +163,7 @@ def check_runs(instance: dg.DagsterInstance, now: float) -> list[Finding]:
         and launcher.check_run_worker_health(record.dagster_run).status != WorkerStatus.RUNNING
     ]
     if not dead:
-        return [Finding("runs", Level.OK, f"{len(started)} runs are at work, each with a living process.")]
+        return [Finding("runs", Level.OK, f"{len(started)} runs are at work, each in a process that lives.")]
     message = f"{len(dead)} runs are STARTED and have no process: {', '.join(dead[:3])}."
     repair = (
         "The daemon ends them within a minute and tries them again; without it, terminate them in the UI."

@@ -1,4 +1,4 @@
-"""A request worked through in this process: the real job on the real instance, without a daemon."""
+"""Do a request in this process: the real job on the real instance, without a daemon."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_request(
     *,
     verbose: bool = False,
 ) -> bool:
-    """Run process_csv for an upload that is in the store already; whether it succeeded.
+    """Run process_csv for an upload that is in the store already; return whether it succeeded.
 
     With `verbose`, Dagster's own log goes to standard error.
     """

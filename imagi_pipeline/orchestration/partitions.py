@@ -1,4 +1,4 @@
-"""The keys of the assets, their group and owner, and their partitions: requests and images."""
+"""Define the keys of the assets, their group and owner, and their partitions: requests and images."""
 
 import dagster as dg
 
@@ -14,7 +14,7 @@ COMPRESSED_IMAGE = dg.AssetKey("compressed_image")
 """The asset that is partitioned by images."""
 
 LINEAGE_ONLY = dg.SpecificPartitionsPartitionMapping([])
-"""Between images and requests: the edge is drawn, but no partition of one side depends on the other side.
+"""This maps images and requests: the edge is drawn, but no partition of one side depends on the other side.
 
 Anything else makes a backfill of one request target every image, and every image stale after a new request.
 """

@@ -1,4 +1,4 @@
-"""What a run tells about itself while it works: its tags, and the materializations of its images."""
+"""Tell what a run does while it works: by its tags, and by the materializations of its images."""
 
 import logging
 import time
@@ -42,7 +42,7 @@ MOST_EVENTS_IN_A_BATCH = 500
 
 SHARE_SEEN = 0.005
 SECONDS_BETWEEN_COUNTS = 5.0
-"""The counts of a run are written when they moved by so much of the whole, which a bar shows, or so late."""
+"""The counts of a run are written when they grew by this share, which a bar shows, or after this time."""
 
 LONGEST_TAG = 500
 
@@ -52,7 +52,7 @@ Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 def tag_request(context: Context, request_id: str, manifest: RequestManifest) -> None:
-    """Say on the run whose request it is, which a run of a backfill or launched from the UI lacks.
+    """Write on the run which request it is of, if it does not say so: a backfill or the UI launched it.
 
     A re-tried run comes with the tags of the run before it: the error of that one is not its own.
     """
@@ -115,7 +115,7 @@ def tag_end(context: Context, summary: ReportSummary) -> None:
 
 
 def add_image_partitions(context: Context, keys: Sequence[str]) -> None:
-    """Make partitions of images before the work, so that one that fails is seen as missing."""
+    """Add the partitions of images before the work, so that the UI shows an image that fails as missing."""
     context.instance.add_dynamic_partitions(str(images_partitions_def.name), keys)
 
 
@@ -126,10 +126,10 @@ def failure(error: ImagiError) -> dg.Failure:
 
 @contextmanager
 def telling_failure(context: Context) -> Iterator[None]:
-    """Say on the run itself why one of its steps failed, so that its record alone answers for the request.
+    """Write on the run itself why one of its steps failed, so that its record alone tells the status.
 
-    And in one line on the console, where Dagster would show a stack trace also for an empty CSV. A failure
-    hook of Dagster does the same, at the price of an event for each step that does not fail.
+    It also goes to the console in one line, where Dagster would show a stack trace even for an empty CSV. A
+    failure hook of Dagster does the same, but has an event for each step that does not fail.
     """
     try:
         yield
@@ -154,9 +154,9 @@ def _tell(context: Context, error: Exception) -> None:
 class ImageProgress:
     """Reports images as they finish: about once a second their events in one batch, and the run's counts.
 
-    An image that is reused and known to Dagster as it is has no event: nothing was made. With `report_all`
-    it has one: a backfill of images counts as failed for each partition without. With `is_one_of_many`, other
-    steps of the run count as well.
+    An image that is reused, and that Dagster knows as it is, has no event: nothing new. With `report_all`
+    it has one, because a backfill of images counts a partition without an event as failed. With
+    `is_one_of_many`, other steps of the run count as well.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Removes what is past its retention: requests, the images that only they referred to, and old history.
+"""Remove what is past its retention: requests, the images that only they referred to, and old history.
 
-The order of each removal is such that a purge that is killed leaves nothing broken and the next one goes on:
+The order of each removal is such that a purge that is killed leaves nothing broken for the next one:
 files before runs before the partition of a request; the record before the file of an image, and its partition
 and events last. Whatever is half removed is found again by what is left of it.
 """
@@ -118,7 +118,7 @@ class _Run:
 
 
 class PurgeConfig(dg.Config):
-    """How to purge."""
+    """The options of a purge."""
 
     dry_run: bool = False
 
@@ -139,7 +139,7 @@ def remove_expired(context: dg.OpExecutionContext, config: PurgeConfig, imagi: I
 
 
 def run_purge(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[str, Any]:
-    """Run the job in this process; the metadata of what was purged.
+    """Run the job in this process; return the metadata of what was purged.
 
     Raises StorageError when the storage fails: the run says so too.
     """
@@ -204,7 +204,7 @@ class Purge:
             facts.append(
                 RequestFacts(
                     request_id,
-                    # Of a purge that was killed, a partition may be all that is left.
+                    # After a purge that was killed, a partition may be all that is left of a request.
                     handed_in=min(times, default=None if request_id in stored else 0.0),
                     last_ended=max((run.ended or self._now for run in of_request), default=None),
                     is_busy=request_id in busy,
@@ -236,7 +236,7 @@ class Purge:
     # -- history
 
     def _purge_history(self, runs: Iterable[_Run], spared: frozenset[int]) -> None:
-        """Backfills of images and earlier purges; other projects' runs are none of our business."""
+        """Remove backfills of images and earlier purges; the runs of other projects are left alone."""
         before = self._now - self._retention
         old = [run for run in runs if run.is_upkeep and run.ended and run.ended < before]
         if self._purged.dry_run:

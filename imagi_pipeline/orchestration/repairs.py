@@ -1,4 +1,4 @@
-"""Images that were repaired outside of a request's run, and the requests that are brought up to date by it.
+"""Find images that were repaired outside of a request's run, and bring the requests with them up to date.
 
 Whoever materializes images in the UI or launches a backfill of them repairs images, not the reports and
 enriched CSVs that say they failed. `repaired_images_sensor` looks for runs of that kind that have ended. It
@@ -29,7 +29,7 @@ from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, requests_p
 from imagi_pipeline.orchestration.progress import request_tags
 
 SECONDS_TO_SETTLE = 5.0
-"""A run carries the time of its end, which may be written a moment later: what is younger has to wait."""
+"""Seconds that a run has to wait after its end: the time of the end may be written a moment later."""
 
 MOST_RUNS_IN_A_LOOK = 200
 IMAGES_IN_A_QUERY = 100

@@ -1,4 +1,4 @@
-"""What the steps of a run read of their request; dg.Failure, in plain words, when it is not there."""
+"""Read what the steps of a run need of their request; dg.Failure says in plain words what is missing."""
 
 from __future__ import annotations
 

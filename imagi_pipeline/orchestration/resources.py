@@ -1,4 +1,4 @@
-"""What assets and the sensor get: the settings and the storage."""
+"""Define the resources that assets and sensors get: the settings and the storage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,7 +14,7 @@ from imagi_pipeline.settings import Settings
 
 
 class ImagiResource(dg.ConfigurableResource[Any]):
-    """The settings and the storage of this installation, and the sign of life of the run that uses them."""
+    """Gives the settings and the storage of this installation, and shows that the run with them is alive."""
 
     _settings: Settings | None = PrivateAttr(default=None)
 
@@ -47,7 +47,7 @@ class ImagiResource(dg.ConfigurableResource[Any]):
 
 
 class NothingIsHandedOver(dg.IOManager):
-    """Keeps no output: what passes between steps lies in the storage, under a name that both sides know."""
+    """Keeps no output: what steps hand to each other lies in the storage, under a name that both know."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Keep nothing."""

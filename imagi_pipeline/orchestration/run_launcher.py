@@ -1,4 +1,4 @@
-"""The default run launcher plus the health check that run monitoring needs to find dead runs.
+"""Launch runs as Dagster does by default, and add the health check by which run monitoring finds dead runs.
 
 The process that executes a run holds a shared `flock` on `<DAGSTER_HOME>/run_locks/<run_id>.lock`,
 which the kernel frees however the process ends, and where PostgreSQL is the storage a lock there, for
@@ -20,7 +20,7 @@ What happens on which death (tried with Dagster 1.13.27):
 The lock is inherited by children that are forked and do not exec: start helpers with `spawn`,
 `forkserver` or `subprocess`, or an orphaned one keeps the run alive.
 
-Relied on, of Dagster's internals (1.13.27):
+This relies on internals of Dagster (1.13.27):
 
 * `ConfigurableClass`: how the instance makes the launcher from `dagster.yaml`;
 * `run_monitoring.monitor_started_run`: it asks `check_run_worker_health` of a launcher that
@@ -72,7 +72,7 @@ class SignsOfLife:
     ) -> CheckRunHealthResult:
         """Return RUNNING, or FAILED once nobody held a lock of the run, or knew of it, for the grace period.
 
-        The period counts from the first check that saw no sign, so it starts anew with the daemon.
+        The period counts from the first check that saw no sign, so it starts again when the daemon starts.
         """
         lock = _lock_path(instance, run_id)
         if _is_locked(lock) or _is_locked_elsewhere(instance, run_id) or is_known_to_live():
@@ -119,7 +119,7 @@ class ImagiRunLauncher(dg.DefaultRunLauncher, ConfigurableClass):
         )
 
     def terminate(self, run_id: str) -> bool:
-        """Have a run stopped. One that is just starting fails then, and must not be started again."""
+        """Stop a run. One that is just starting fails then, and must not be started again."""
         self._instance.add_run_tags(run_id, {MAX_RETRIES_TAG: "0"})
         return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
 

@@ -1,4 +1,4 @@
-"""The schedules that look after old work. All but the purge launch one Dagster backfill of some requests.
+"""Define the schedules. All but that of the purge launch a Dagster backfill of some requests.
 
 A schedule cannot return a backfill. It adds one to the instance, under an id made of its name and the
 scheduled time so that it is launched once, and says in the reason for which it "skips" what it launched, or
@@ -149,7 +149,7 @@ def _backfill(
     make_plan: Callable[[], Plan],
     tags: dict[str, str] | None = None,
 ) -> dg.SkipReason:
-    """Launch a backfill of what is planned, unless this tick did already; what was done."""
+    """Launch a backfill of what is planned, unless this tick did already; return what was done."""
     launch_id = backfill_id(schedule, context.scheduled_execution_time)
     if is_launched(context.instance, launch_id):
         return dg.SkipReason(f"Backfill {launch_id} was launched already.")

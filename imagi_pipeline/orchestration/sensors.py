@@ -1,4 +1,4 @@
-"""The one door of the system: what lies in the landing folder becomes a request."""
+"""Define the sensors. All requests come in by one of them, which looks into the landing folder."""
 
 import json
 import time
@@ -35,7 +35,7 @@ from imagi_pipeline.orchestration.repairs import Cursor, find_requests, note_rep
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 MOST_LAUNCHED_AT_ONCE = 20
-"""The daemon makes the runs of a tick one by one, and looks at nothing new meanwhile."""
+"""Runs of one tick: the daemon makes them one by one, and looks at nothing new meanwhile."""
 
 BYTES_OF_A_LARGE_CSV = 100 * IMAGES_OF_A_LARGE_RUN
 """It is not read before its run: an image takes about 100 bytes."""
@@ -53,8 +53,8 @@ def landing_folder_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Claim the complete files of the landing folder and launch one run for each.
 
-    A request leaves the landing folder only once its run exists: whatever is killed meanwhile, nothing is
-    lost, and the run key keeps it from being launched twice. Of very many, the oldest come first.
+    A request leaves the landing folder only once its run exists: nothing is lost if a process is killed,
+    and the run key keeps it from being launched twice. If there are very many, the oldest come first.
     """
     store = imagi.store()
     landed, problems = land_requests(store, imagi.settings().landing_quiet_period)
@@ -101,9 +101,9 @@ def _run_request(request: LandedRequest) -> dg.RunRequest:
 def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiResource) -> dg.SkipReason | None:
     """Tell operators of a request, or a purge, that failed and that nothing will try again by itself.
 
-    Who dropped the CSV of the request into the landing folder finds the reason in the outbox.
+    Whoever dropped the CSV of the request into the landing folder finds the reason in the outbox.
 
-    An alert that its receiver does not take is in the log all the same, and the failure on the run.
+    If the receiver does not take an alert, it is still in the log, and the failure is on the run.
     """
     run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
     if run.tags.get(WILL_RETRY_TAG) == "true":
@@ -135,8 +135,8 @@ def landing_folder_watch(
 ) -> dg.SensorResult | dg.SkipReason:
     """Evaluate the check of the landing folder; tell operators once when files wait too long.
 
-    Another sensor than that which takes the files, since that may be what is wrong. Only a change is
-    reported: the event log would else grow by one every minute.
+    It is not the sensor that takes the files, since that one may be what is wrong. Only a change is reported:
+    otherwise the event log would grow by one event every minute.
     """
     watch = Watch(**json.loads(context.cursor)) if context.cursor else Watch()
     result = cast("dg.AssetCheckResult", nothing_waits_in_landing_folder(imagi=imagi))

@@ -1,4 +1,4 @@
-"""What must hold of the place and the settings of Dagster's storage, before it is opened."""
+"""Check the place and the settings of Dagster's storage before it is opened."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
         "smbfs",
     }
 )
-"""Of these, SQLite's write-ahead log cannot be used: it needs memory that all processes share."""
+"""On these, SQLite's write-ahead log cannot be used: it needs memory that all processes share."""
 
 SECONDS_TO_CONNECT = 5
 POSTGRES_URL = "postgresql+psycopg2://"
@@ -95,7 +95,7 @@ def wrong_driver(home: Path) -> str | None:
 def unusable_database(home: Path) -> str | None:
     """Say why the PostgreSQL of a home cannot be used now, without its password; None if it can.
 
-    Dagster itself tries for a quarter of a minute, and then tells neither the place nor the reason.
+    Dagster itself tries for 15 seconds, and then tells neither the place nor the reason.
     """
     try:
         if url := _postgres_url(home):

@@ -1,4 +1,4 @@
-"""What touches Dagster's internals.
+"""This room touches Dagster's internals.
 
-One small module each, with a test that fails when Dagster changes them.
+Each of them has one small module, with a test that fails when Dagster changes them.
 """

@@ -1,10 +1,10 @@
-"""Dagster backfills launched by the program, and what must be known before one is.
+"""Launch Dagster backfills by program, and find out what must be known before that.
 
 A backfill of the job `process_csv` is what *Launch backfill* on the job's page makes: the daemon launches one
 run of the job for each partition, 25 at a time, so that the status, the tags and the progress of a request
-work in it as ever. A schedule or sensor can only ask for runs, hence `launch_backfill`.
+work in it as always. A schedule or sensor can only ask for runs; that is why there is `launch_backfill`.
 
-Relied on, of Dagster's internals (1.13.27), and tried in the tests with a real daemon:
+This relies on internals of Dagster (1.13.27), which the tests try with a real daemon:
 
 * `PartitionBackfill` of a job: its fields, `BulkActionStatus`, the name of a job's partition set
   (`partition_set_snap_name_for_job_name`); an id has at most 32 characters and is unique in the run storage;
@@ -58,10 +58,10 @@ ENDED = {
 }
 
 NOT_URGENT = {PRIORITY_TAG: "-10", SIZE_TAG: LARGE}
-"""Tags of runs that nobody waits for: new requests pass them in the queue, where they get half the places."""
+"""Tags of runs that nobody waits for: new requests go before them, and they get half of the places."""
 
 TIME_TO_RETRY = datetime.timedelta(hours=1)
-"""Run retries that did not come within this time will not come any more."""
+"""Seconds after which a run retry that has not come does not come any more."""
 
 
 def backfill_id(name: str, scheduled: datetime.datetime) -> str:
@@ -81,11 +81,11 @@ def launch_backfill(
     schedule: str,
     tags: Mapping[str, str],
 ) -> None:
-    """Have the daemon run `process_csv` for each of some requests; `tags` are those of the runs.
+    """Make the daemon run `process_csv` for each of some requests; `tags` are those of the runs.
 
     `schedule` is the name of the schedule that launches it.
 
-    Raises RuntimeError when the daemon never ran, so that nobody knows where the code is loaded.
+    Raises RuntimeError when the daemon never ran, because then it is unknown where the code is loaded.
     """
     origin = RemotePartitionSetOrigin(
         repository_origin=_repository_origin(instance),

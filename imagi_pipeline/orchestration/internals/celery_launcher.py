@@ -1,13 +1,13 @@
-"""Whole runs on Celery workers (extra `celery`), found dead and stopped as runs of the default launcher are.
+"""Send whole runs to Celery workers (extra `celery`), and find dead ones and stop runs as on one machine.
 
-To be named in `dagster.yaml`, with the configuration of dagster-celery's launcher: see deploy/dagster.yaml.
+Name it in `dagster.yaml`, with the configuration of dagster-celery's launcher: see deploy/dagster.yaml.
 A run is one task: no task waits for another one, so workers cannot lock each other out (dagster#29660).
 
-What is ours: dagster-celery asks the broker whether a run lives, which says "started" for ever of a worker
-that was killed; here the run's locks tell (`run_launcher.py`), which needs PostgreSQL where workers are on
-other machines. It also stops a run without telling Dagster that the run is being stopped.
+dagster-celery asks the broker whether a run lives, which says "started" for ever of a worker that was
+killed; here the run's locks tell that (`run_launcher.py`), which needs PostgreSQL if workers are on other
+machines. dagster-celery also stops a run without telling Dagster that the run is being stopped.
 
-Relied on, of dagster-celery (0.29.27), and tried in the tests with real workers:
+This relies on internals of dagster-celery (0.29.27), which the tests try with real workers:
 `CeleryRunLauncher.celery` is the Celery application; `create_execute_job_task` makes its task; the tag
 `dagster-celery/task_id`; a task is ended by SIGTERM, which a run takes as a cancellation.
 """
@@ -28,10 +28,10 @@ from imagi_pipeline.contract import MAX_RETRIES_TAG
 from imagi_pipeline.orchestration.run_launcher import GRACE, SignsOfLife
 
 SETTINGS_OF_CELERY = {
-    # A task that a worker has taken and not begun would be lost to the others until it ends.
+    # A task that a worker has taken and not begun could not be done by other workers until that one ends.
     "worker_prefetch_multiplier": 1,
     "worker_disable_prefetch": True,
-    # Nobody asks for the results: the run itself tells.
+    # Nobody asks for the results: the run itself tells them.
     "task_ignore_result": True,
     "broker_connection_retry_on_startup": True,
     # Memory that a run left behind goes with its process.
@@ -40,7 +40,7 @@ SETTINGS_OF_CELERY = {
 
 
 class ImagiCeleryRunLauncher(CeleryRunLauncher):
-    """Dagster's, with a health check that a killed worker does not deceive, and orderly cancellation."""
+    """Dagster's launcher with a health check that notices a killed worker, and orderly cancellation."""
 
     def __init__(self, grace_seconds: float, **options: Any) -> None:
         options["config_source"] = SETTINGS_OF_CELERY | (options.get("config_source") or {})
@@ -59,7 +59,7 @@ class ImagiCeleryRunLauncher(CeleryRunLauncher):
 
     @property
     def supports_resume_run(self) -> bool:
-        """False: a run whose worker died is started anew, and finds what was done in the image records."""
+        """Return False: a run whose worker died starts again, and finds its work in the image records."""
         return False
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
@@ -67,7 +67,7 @@ class ImagiCeleryRunLauncher(CeleryRunLauncher):
         return self._signs_of_life.health(self._instance, run.run_id)
 
     def terminate(self, run_id: str) -> bool:
-        """Have a run stopped, also one that no worker has begun."""
+        """Stop a run, even one that no worker has begun."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
@@ -78,7 +78,7 @@ class ImagiCeleryRunLauncher(CeleryRunLauncher):
         return True
 
     def work(self, processes: int) -> None:
-        """Be a worker that has so many runs at a time, until SIGTERM; runs under way are finished first."""
+        """Be a worker that executes so many runs at a time, until SIGTERM; it finishes runs under way."""
         create_execute_job_task(self.celery)
         options = ["--concurrency", str(processes), "--queues", self.default_queue]
         # Workers need not know of each other.

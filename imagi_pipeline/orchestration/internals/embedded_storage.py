@@ -1,13 +1,13 @@
-"""Dagster's storage on one machine: three SQLite files, and connections that are kept.
+"""Store Dagster's data on one machine, in three SQLite files, and keep the connections.
 
 Dagster's own SQLite storage makes a database for each run, stamped by Alembic with all its migrations, writes
 each asset event in two of them, and opens a connection for each event. A run of 12 events takes 0.28 s of CPU
-with it and 0.06 s here. Named in `dagster.yaml`, so every process with that DAGSTER_HOME uses it.
+with it and 0.06 s here. `dagster.yaml` names it, so every process with that DAGSTER_HOME uses it.
 
 The files are as durable as Dagster's own: write-ahead log, `synchronous = FULL`. They give back the space of
 what a purge deletes (`shrink`), while everything runs.
 
-Relied on, of Dagster's internals (1.13.28), and tried in the tests:
+This relies on internals of Dagster (1.13.28), which the tests try:
 
 * `ConsolidatedSqliteEventLogStorage`, `SqliteRunStorage`, `SqliteScheduleStorage`: the names of their files,
   how they make them, and that all their queries go through `_connect` or `connect` and `has_table`;
@@ -86,7 +86,7 @@ class EmbeddedStorage(DagsterStorage[dg.DagsterInstance], ConfigurableClass):
         return cls(config_value["base_dir"], inst_data)
 
     def register_instance(self, instance: dg.DagsterInstance) -> None:
-        """Tell all three whose they are."""
+        """Tell all three storages which instance they belong to."""
         super().register_instance(instance)
         for storage in (self._events, self._runs, self._schedules):
             if not storage.has_instance:
@@ -115,7 +115,7 @@ def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 class EmbeddedRunStorage(SqliteRunStorage):
-    """Dagster's, with connections that are kept."""
+    """Dagster's storage, with connections that are kept."""
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
@@ -125,7 +125,7 @@ class EmbeddedRunStorage(SqliteRunStorage):
 
 
 class EmbeddedScheduleStorage(SqliteScheduleStorage):
-    """Dagster's, with connections that are kept."""
+    """Dagster's storage, with connections that are kept."""
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
@@ -150,7 +150,7 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
             yield connection
 
     def has_table(self, table_name: str) -> bool:
-        """Return whether there is a table; tables never go."""
+        """Return whether there is a table; tables are never removed."""
         if table_name not in self._tables:
             with self._connect() as connection:
                 if not sa.inspect(connection).has_table(table_name):
@@ -214,7 +214,7 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
                 connection.execute(_ADD_PARTITION, rows)
 
     def watch(self, run_id: str, cursor: str | None, callback: EventHandlerFn) -> None:
-        """Call back for each event of a run after the cursor, as it is stored by any process."""
+        """Call back for each event of a run after the cursor, when any process stores it."""
         self._watch.add(run_id, cursor, callback)
 
     def end_watch(self, run_id: str, handler: EventHandlerFn) -> None:
@@ -227,9 +227,9 @@ class EmbeddedEventLogStorage(ConsolidatedSqliteEventLogStorage):
 
 
 def shrink(instance: dg.DagsterInstance) -> int | None:
-    """Give the space of what was deleted back to the file system; how many bytes, None with another storage.
+    """Give the space of what was deleted back to the file system; return the bytes, None if it cannot.
 
-    In portions, so that others read and write meanwhile. Raises OperationalError when the disk is full.
+    It goes in portions, so that others read and write meanwhile. Raises OperationalError on a full disk.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, EmbeddedEventLogStorage):

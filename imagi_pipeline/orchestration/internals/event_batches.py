@@ -1,16 +1,16 @@
-"""Many materializations reported at the price of a few.
+"""Report many materializations at the price of a few.
 
 `context.log_event(AssetMaterialization(...))` costs 9 ms an event on SQLite, because each event is
 written in transactions of its own, and Dagster's SQLite storage inherits a `store_event_batch` that
 loops. Here a batch is one transaction for each of the two shards of the SQLite event log, and one
 `store_event_batch` on any other storage.
 
-What is written is what `log_event` writes. Left out on purpose: the events have no `logging_tags`, which
-Dagster shows nowhere and which repeat what stands beside them; they are not kept in memory for the executor,
-are not printed by the run's loggers (the event log is what the UI shows), and do not reach listeners added
-with `instance.add_event_listener`, which Dagster itself never uses.
+It writes what `log_event` writes, with these exceptions: the events have no `logging_tags`, which Dagster
+shows nowhere and which repeat other fields; they are not kept in memory for the executor, are not printed by
+the run's loggers (the UI shows the event log), and do not reach listeners added with
+`instance.add_event_listener`, which Dagster itself never uses.
 
-Relied on, of Dagster's internals (1.13.27), and compared in the tests with what Dagster writes:
+This relies on internals of Dagster (1.13.27); the tests compare the events with what Dagster writes:
 
 * how `DagsterEvent.asset_materialization` and the handler that feeds the event log fill the fields
   of `DagsterEvent`, `StepMaterializationData` and `EventLogEntry`;

@@ -1,9 +1,9 @@
-"""Who follows a run in the UI hears of its events when they are stored, by whatever process.
+"""Tell whoever follows a run in the UI of its events as soon as any process stores them.
 
-Dagster watches the file of the database, but with a write-ahead log a commit changes another file. So SQLite
-itself is asked, ten times a second as long as somebody watches, whether anything was committed.
+Dagster watches the file of the database, but with a write-ahead log a commit changes another file. So we ask
+SQLite itself, ten times a second as long as somebody watches, whether anything was committed.
 
-Relied on, of Dagster's internals (1.13.28), and tried in the tests: `EventLogStorage.watch` and `end_watch`.
+This relies on internals of Dagster (1.13.28), which the tests try: `EventLogStorage.watch` and `end_watch`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class EventWatch:
             try:
                 self._tell_one(run_id, callback, cursor)
             except Exception:  # noqa: BLE001 - of whoever watches
-                # The UI may be gone, or the database busy; neither may end the watch of the others.
+                # The UI may have gone, or the database may be busy; neither may end the watch of the others.
                 _log.exception("The events of run %s could not be told.", run_id)
 
     def _tell_one(self, run_id: str, callback: EventHandlerFn, cursor: str | None) -> None:

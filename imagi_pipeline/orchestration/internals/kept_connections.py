@@ -1,4 +1,4 @@
-"""Database connections that are kept for the life of a process, and never shared across a fork.
+"""Keep database connections for the life of a process, and never share them across a fork.
 
 Dagster's storages open a connection for each event and each query, which is half of what an event costs. Here
 all storages of a process that name the same database share one pool.
@@ -21,14 +21,14 @@ import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 MOST_DATABASES = 12
-"""Of more, the pool that was used longest ago is closed: a service has three, a run of the tests hundreds."""
+"""With more, the pool used longest ago is closed: a service has three, a run of the tests hundreds."""
 
 CONNECTIONS_KEPT = 5
-"""For each database; threads that find them all in use open one more, which is closed after use."""
+"""Connections for each database; threads that find all in use open one more, which is closed after use."""
 
 SECONDS_TO_WAIT_FOR_A_LOCK = 60
 BYTES_OF_JOURNAL = 4 * 1024**2
-"""At this size, what is in the write-ahead log of SQLite is copied into the file, and the log begins anew."""
+"""At this size, SQLite copies what is in its write-ahead log into the file, and begins the log again."""
 BYTES_OF_JOURNAL_KEPT = 16 * 1024**2
 """The write-ahead log of SQLite is cut to this size after it was longer."""
 

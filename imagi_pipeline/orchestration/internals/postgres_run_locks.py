@@ -1,6 +1,6 @@
-"""The sign of life of a run for other machines: a lock in PostgreSQL, freed when its holder is gone.
+"""Show other machines that a run is alive, by a lock in PostgreSQL that is freed when its holder is gone.
 
-The lock belongs to a connection of its own. Where the machine of the holder vanished without closing it, the
+The lock belongs to a separate connection. If the machine of the holder vanished without closing it, the
 server notices by its keepalives within half a minute. A server that was restarted has forgotten its locks:
 each holder looks every few seconds, and takes its lock again. A pooler such as PgBouncer must leave a
 connection to one client.

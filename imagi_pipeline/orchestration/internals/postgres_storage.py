@@ -1,11 +1,11 @@
-"""Dagster's storage on PostgreSQL (extra `postgres`), with connections that are kept.
+"""Store Dagster's data on PostgreSQL (extra `postgres`), and keep the connections.
 
 `dagster-postgres` opens a connection for each event and each query, except in the web server: a run of 12
-events takes 0.105 s of CPU with it and 0.06 s here, and a third of the time. To be named in `dagster.yaml`,
-with the same configuration.
+events takes 0.105 s of CPU with it and 0.06 s here, and a third of the time. Name it in `dagster.yaml`, with
+the same configuration.
 
-Relied on, of the internals of dagster-postgres (0.29.27), and tried in the tests: all queries of its storages
-go through `_engine`, which `__init__` sets to an engine without a pool.
+This relies on internals of dagster-postgres (0.29.27), which the tests try: all queries of its storages go
+through `_engine`, which `__init__` sets to an engine without a pool.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ class _Kept:
 
 
 class KeptEventLogStorage(_Kept, PostgresEventLogStorage):
-    """Dagster's, with connections that are kept."""
+    """Dagster's storage, with connections that are kept."""
 
 
 class KeptRunStorage(_Kept, PostgresRunStorage):
-    """Dagster's, with connections that are kept."""
+    """Dagster's storage, with connections that are kept."""
 
 
 class KeptScheduleStorage(_Kept, PostgresScheduleStorage):
-    """Dagster's, with connections that are kept."""
+    """Dagster's storage, with connections that are kept."""
 
 
 class KeptPostgresStorage(DagsterPostgresStorage):
-    """Dagster's, with connections that are kept. Of its configuration it knows no `auth_provider`."""
+    """Dagster's storage, with connections that are kept. It does not know the option `auth_provider`."""
 
     def __init__(
         self,

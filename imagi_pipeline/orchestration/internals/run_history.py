@@ -1,13 +1,13 @@
-"""Runs, events and partitions removed for good, many at a time, and what must be kept of them.
+"""Remove runs, events and partitions for good, many at a time, and keep what must be kept of them.
 
 `DagsterInstance.delete_run` erases every materialization that the run reported, also of images that other
-requests share. To report those once more would give them a new time and a new run, which in its turn could
-never be deleted. So a run is deleted here but for the newest materialization of each image: these events
+requests share. If those were reported once more, they would have a new time and a new run, which then could
+never be deleted. So here a run is deleted except for the newest materialization of each image: these events
 stay as they are, with their time, metadata and run id, and the UI shows them without a link to the run.
 Events of images that go are removed by `forget_images`, as are their partitions; Dagster has no call for
 many partitions, and `wipe_asset_partitions` is not implemented.
 
-Relied on, of Dagster's internals (1.13.27), and tried in the tests:
+This relies on internals of Dagster (1.13.27), which the tests try:
 
 * `SqlEventLogStorage.delete_events_for_run`: what a run has in the event log is its rows in `event_logs` and
   their tags in `asset_event_tags`; its checks are rows of `asset_check_executions`, which Dagster leaves;
@@ -127,7 +127,7 @@ def newest_image_events(instance: dg.DagsterInstance) -> frozenset[int]:
 def delete_run(instance: dg.DagsterInstance, run_id: str, spared: Collection[int]) -> None:
     """Delete a finished run with its logs and events, except the events of these ids.
 
-    The run itself goes last: whoever is killed here finds it again.
+    The run itself is removed last, so that a purge that was killed here finds it again.
     """
     storage = _event_log(instance)
     with storage.index_transaction() as connection:
@@ -153,7 +153,7 @@ def forget_images(instance: dg.DagsterInstance, keys: Sequence[str]) -> None:
             rows = connection.execute(
                 sa.select(SqlEventLogStorageTable.c.id).where(
                     SqlEventLogStorageTable.c.asset_key == COMPRESSED_IMAGE.to_string(),
-                    # Without the types, no index is of use.
+                    # Without the types, no index can be used.
                     SqlEventLogStorageTable.c.dagster_event_type.in_(kind.value for kind in ASSET_EVENTS),
                     SqlEventLogStorageTable.c.partition.in_(some),
                 )
@@ -182,7 +182,7 @@ def forget_superseded(instance: dg.DagsterInstance, newest: Collection[int]) -> 
 
 
 def delete_backfills(instance: dg.DagsterInstance, before: float) -> int:
-    """Delete the records of our finished backfills that were launched before a time; how many there were."""
+    """Delete the records of our finished backfills that were launched before a time; return their number."""
     storage = instance.run_storage
     if isinstance(storage, LegacyRunStorage):
         storage = storage._storage.run_storage

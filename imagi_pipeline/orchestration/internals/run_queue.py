@@ -1,12 +1,12 @@
-"""The run queue, looked at when a run is submitted, and not only every few seconds.
+"""Look into the run queue as soon as a run is submitted, and not only every few seconds.
 
-What may run is decided by Dagster's daemon as ever, and by it alone: limits, priorities and "once" are its
-own. Only its pause between two looks ends early: `submit_run`, in whatever process of this machine, sets the
+Only Dagster's daemon decides what may run, with its limits and priorities, and each run starts once. Only
+its pause between two looks ends early: `submit_run`, in whatever process of this machine, sets the
 time of a file in DAGSTER_HOME after it has put a run into the queue. While runs wait for a place the daemon
 looks often. Whoever is killed before the file is set, or submits from another machine, is found by the next
 look.
 
-Relied on, of Dagster's internals (1.13.28), and tried in the tests: `QueuedRunCoordinatorDaemon.core_loop`,
+This relies on internals of Dagster (1.13.28), which the tests try: `QueuedRunCoordinatorDaemon.core_loop`,
 which is replaced in the daemon's process, `run_iteration`, which is one look, and the order in which that
 process imports the daemon's class and makes the coordinator.
 """
@@ -27,13 +27,13 @@ MARK = ".run_submitted"
 
 SECONDS_BETWEEN_LOOKS_AT_THE_MARK = 0.05
 SECONDS_WHILE_RUNS_WAIT = 0.2
-"""To the next look at the queue; longer when a look takes long, so that the daemon is mostly idle."""
+"""Seconds to the next look at the queue; longer if a look takes long, so that the daemon is mostly idle."""
 
 _DAEMON = "dagster._daemon.run_coordinator.queued_run_coordinator_daemon"
 
 
 class WokenRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
-    """Dagster's, with its configuration; the daemon looks into the queue when a run was put there."""
+    """Dagster's coordinator, with its options; the daemon looks into the queue when a run was put there."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -41,7 +41,7 @@ class WokenRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
             module.QueuedRunCoordinatorDaemon.core_loop = _core_loop
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
-        """Put a run into the queue, and have the daemon look at once."""
+        """Put a run into the queue, and make the daemon look at once."""
         run = super().submit_run(context)
         mark = self._mark
         mark.touch()

@@ -1,14 +1,14 @@
-"""A home that has Dagster's own SQLite storage gets ours: `imagi home --move-storage`.
+"""Give a home that has Dagster's own SQLite storage ours instead: `imagi home --move-storage`.
 
 A copy is made beside the old files, its counts are compared with theirs, and only then is `dagster.yaml`
-written anew, which is the moment of the change. Whoever is killed before has the old storage as it was; the
-old files are never changed, and lie in `before_move` afterwards.
+replaced, which is the moment of the change. If the move is killed before that, the old storage is as it was;
+the old files are never changed, and lie in `before_move` afterwards.
 
 An event keeps the id that it has in Dagster's index, because sensors, tags and checks refer to it. Events
 that are in the file of a run alone get ids after those; `EmbeddedEventLogStorage` shows the log of such a
 run in the order of time.
 
-Relied on, of Dagster's internals (1.13.28), and tried in the tests: where `DagsterSqliteStorage` has its
+This relies on internals of Dagster (1.13.28), which the tests try: where `DagsterSqliteStorage` has its
 files, and that an event is the same row in the file of its run and in the index.
 """
 
@@ -38,7 +38,7 @@ from imagi_pipeline.orchestration.storage_checks import named_storage, network_f
 
 KEPT = "before_move"
 SECONDS_OF_SILENCE = 60.0
-"""A daemon tells every 30 s that it lives."""
+"""Seconds of silence after which a daemon does not run: it shows every 30 s that it lives."""
 
 _EVENTS_OF_RUN = """
     SELECT run_id, event, dagster_event_type, timestamp, step_key FROM event_logs
@@ -146,13 +146,13 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _merge(folder: Path, target: Path) -> int:
-    """Add what the files of runs have and the index has not; how many events there are then."""
+    """Add what the files of runs have and the index does not; return how many events there are then."""
     with closing(sqlite3.connect(target)) as events:
         (last,) = events.execute("SELECT coalesce(max(id), 0) FROM event_logs").fetchone()
         for shard in sorted(folder.glob("*.db"), key=lambda path: path.stat().st_mtime):
             if shard.name != "index.db":
                 _merge_run(shard, events)
-        # By it the storage knows which logs are in no order.
+        # This tells the storage which logs are not in order.
         events.execute(f"PRAGMA user_version = {last}")
         events.commit()
         (count,) = events.execute("SELECT count(*) FROM event_logs").fetchone()
@@ -170,7 +170,7 @@ def _merge_run(shard: Path, events: sqlite3.Connection) -> None:
         if known[row[1]]:
             known[row[1]] -= 1
         else:
-            # An event of an asset that the index has not was purged: it stays in the log of its run alone.
+            # An event of an asset that is not in the index was purged: it stays only in the log of its run.
             missing.append(row)
     events.executemany(_ADD_EVENT, missing)
     (count,) = events.execute("SELECT count(*) FROM event_logs WHERE run_id = ?", (run_id,)).fetchone()
@@ -194,7 +194,7 @@ def _count(path: Path, table: str) -> int:
 
 
 def _name_our_storage(home: Path) -> None:
-    """Put the block `storage` of our dagster.yaml in front of what the home's says; all at once."""
+    """Put the block `storage` of our dagster.yaml before what the home's dagster.yaml says, in one write."""
     lines = (resources.files("imagi_pipeline.orchestration") / "dagster.yaml").read_text().splitlines(True)
     start = lines.index("storage:\n")
     end = next(number for number in range(start + 1, len(lines)) if not lines[number].startswith((" ", "#")))
@@ -230,5 +230,5 @@ def _is_held(lock: Path) -> bool:
 
 
 def _seconds(timestamp: object) -> float:
-    """Of a time as SQLAlchemy writes it, in UTC; 0 for none."""
+    """Return the seconds since 1970 of a time as SQLAlchemy writes it, in UTC; 0 for none."""
     return datetime.fromisoformat(str(timestamp)).replace(tzinfo=UTC).timestamp() if timestamp else 0.0
