@@ -118,10 +118,13 @@ def running_service(folder: Path, **settings: str) -> Iterator[Service]:
     ) as process:
         assert process.stdout
         facts = json.loads(process.stdout.readline())
-        yield Service(process, facts["ui"], facts["gateway"], folder / "storage")
-        started = descendants(process.pid)
-        process.terminate()
-        assert process.wait(60) == 0
+        try:
+            yield Service(process, facts["ui"], facts["gateway"], folder / "storage")
+        finally:  # a test that failed must not leave a service to the next ones
+            started = descendants(process.pid)
+            process.terminate()
+            status = process.wait(60)
+        assert status == 0
         assert not alive(started)
 
 

@@ -23,6 +23,7 @@ from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import alive, descendants
 from imagi_pipeline_tests.records import image_key
+from imagi_pipeline_tests.storages import DAGSTERS_OWN
 
 IMAGI = [sys.executable, "-m", "imagi_pipeline"]
 
@@ -372,6 +373,35 @@ def test_an_interrupted_process_says_so_and_leaves_nothing_behind(
     answer = json.loads(output)
     assert (answer["status"], answer["error_code"]) == ("failed", "interrupted")
     assert not alive(started)
+
+
+@pytest.mark.parametrize("storage", [DAGSTERS_OWN], indirect=True)
+def test_an_older_home_is_moved_by_a_command_also_after_one_that_found_the_disk_full(
+    storage: str, products: Path
+) -> None:
+    home = Path(os.environ["DAGSTER_HOME"])
+    assert imagi("process", products).returncode == 0
+    before = imagi("status", "--json").stdout
+    assert products.name in before
+
+    full = ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash"]  # no file may become larger than 100 KB
+    failed = subprocess.run(
+        [*full, *IMAGI, "home", "--move-storage"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert failed.returncode == 1
+    assert "The copy cannot be made: " in failed.stderr
+    assert "Nothing has changed." in " ".join(failed.stderr.split())
+    assert imagi("status", "--json").stdout == before
+
+    moved = document(imagi("home", "--move-storage", "--json"))
+    assert (moved["runs"], Path(moved["kept"])) == (1, home / "before_move")
+    assert moved["events"] > 20
+    assert (home / "before_move" / "history" / "runs.db").exists()
+    assert (home / "database" / "event_log.db").exists()
+    assert imagi("status", "--json").stdout == before
+    again = imagi("home", "--move-storage")
+    assert again.returncode == 1
+    assert "nothing is moved" in again.stderr
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:

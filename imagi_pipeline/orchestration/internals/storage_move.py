@@ -71,21 +71,26 @@ def move_storage(home: Path) -> Moved:
     target, unfinished = home / FOLDER, home / f".{FOLDER}.unfinished"
     for leftover in (target, unfinished):  # not in use, since dagster.yaml names another storage
         shutil.rmtree(leftover, ignore_errors=True)
-    with _nobody_writes(index, runs, schedules):
-        before = _size(home / "history") + _size(home / "schedules")
-        unfinished.mkdir()
-        _copy(runs, unfinished / f"{RUNS}.db")
-        _copy(schedules, unfinished / f"{SCHEDULES}.db")
-        _copy(index, unfinished / f"{EVENTS}.db")
-        events = _merge(index.parent, unfinished / f"{EVENTS}.db")
-        for path in unfinished.glob("*.db"):
-            give_back_space(path)
-        _compare(runs, unfinished / f"{RUNS}.db")
-        _compare(schedules, unfinished / f"{SCHEDULES}.db")
-        count = _count(runs, "runs")
-        unfinished.rename(target)
-        _sync(home)
-        _name_our_storage(home)
+    try:
+        with _nobody_writes(index, runs, schedules):
+            before = _size(home / "history") + _size(home / "schedules")
+            unfinished.mkdir()
+            _copy(runs, unfinished / f"{RUNS}.db")
+            _copy(schedules, unfinished / f"{SCHEDULES}.db")
+            _copy(index, unfinished / f"{EVENTS}.db")
+            events = _merge(index.parent, unfinished / f"{EVENTS}.db")
+            for path in unfinished.glob("*.db"):
+                give_back_space(path)
+            _compare(runs, unfinished / f"{RUNS}.db")
+            _compare(schedules, unfinished / f"{SCHEDULES}.db")
+            count = _count(runs, "runs")
+            unfinished.rename(target)
+            _sync(home)
+            _name_our_storage(home)
+    except sqlite3.Error as error:
+        raise MoveError(
+            f"The copy cannot be made: {error}. Is the disk full? Nothing has changed."
+        ) from error
     kept = home / KEPT
     kept.mkdir(exist_ok=True)
     for folder in ("history", "schedules"):
