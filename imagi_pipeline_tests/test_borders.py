@@ -190,3 +190,15 @@ def test_the_tests_mirror_the_modules() -> None:
     }
     assert without == set(TESTED_THROUGH)
     assert not {path for path in TESTED_THROUGH.values() if not (tests / path).exists()}
+
+
+def test_no_word_is_old_fashioned() -> None:
+    words = re.compile(
+        r"\b(?:mend|mended|anew|lest|hither|hitherto|thereof|whereby|thereby|herein|ere|hence)\b"
+    )
+    texts = [
+        path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".js", ".html", ".yaml", ".graphql"}
+    ]
+    texts += [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    assert len(texts) > 100
+    assert [(path.name, found[0]) for path in texts for found in words.finditer(path.read_text())] == []

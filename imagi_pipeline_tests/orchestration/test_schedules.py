@@ -141,7 +141,7 @@ def test_images_of_an_older_algorithm_are_made_anew_once(
     assert "Launched" in tick(located, "recompress_images_schedule", 2)
     assert launched(located)[0].partition_names == [done.request_id]
 
-    # What could not be made anew, since it is gone, is not tried again each day.
+    # What could not be made again, since it is gone, is not tried again each day.
     del image_host.files["/gone.jpg"]
     located.instance.run_storage.wipe()
     located.run(done.request_id)

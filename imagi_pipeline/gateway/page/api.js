@@ -1,4 +1,4 @@
-/** The HTTP API of the gateway. Every failure becomes an ApiError whose message is for people. */
+/** Calls the HTTP API of the gateway. Every failure becomes an ApiError whose message is for people. */
 
 import { askForToken, authorization, currentToken } from "./token.js";
 
@@ -10,7 +10,7 @@ export class ApiError extends Error {
     Object.assign(this, { code, status, row, column, retryAfter });
   }
 
-  /** Whether the same question may be answered later. */
+  /** Says whether the same call may be answered later. */
   get isPassing() {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }
@@ -36,7 +36,7 @@ export function images(id, { status = null, offset = 0, limit, signal }) {
 
 export const failures = (id, signal) => json(`requests/${encodeURIComponent(id)}/failures/`, { signal });
 
-/** The source image as a Blob. */
+/** Returns the source image as a Blob. */
 export async function sourceImage(id, key, signal) {
   const response = await answer(`requests/${encodeURIComponent(id)}/images/${encodeURIComponent(key)}/source/`, { signal });
   return whole(() => response.blob());
@@ -46,16 +46,16 @@ export const cancel = (id, signal) => json(`requests/${encodeURIComponent(id)}/c
 
 export const retry = (id, signal) => json(`requests/${encodeURIComponent(id)}/retry/`, { method: "POST", signal });
 
-/** Where a file of a request lies; `what` is the end of its address, such as "result/". */
+/** Returns the address of a file of a request; `what` is its end, such as "result/". */
 export const fileAddress = (id, what) => new URL(`requests/${encodeURIComponent(id)}/${what}`, root).href;
 
-/** A file of a request as a Blob, and the name that the service gives it, or null. */
+/** Returns a file of a request as a Blob, and the name that the service gives it, or null. */
 export async function file(id, what) {
   const response = await answer(`requests/${encodeURIComponent(id)}/${what}`);
   return { blob: await whole(() => response.blob()), name: fileName(response.headers.get("Content-Disposition")) };
 }
 
-/** What a CSV holds; `choices` are { urlColumns, baseUrl, inPlace }. */
+/** Returns what a CSV holds; `choices` are { urlColumns, baseUrl, inPlace }. */
 export const inspect = (csv, choices, { signal, onProgress }) =>
   post("inspect_csv/", form(csv, choices), {}, signal, onProgress);
 
@@ -91,7 +91,7 @@ async function answer(path, options = {}) {
   }
 }
 
-/** What `read` returns; a connection that breaks is an ApiError like any other. */
+/** Returns what `read` returns; a connection that breaks is an ApiError like any other. */
 async function whole(read) {
   try {
     return await read();
@@ -100,7 +100,7 @@ async function whole(read) {
   }
 }
 
-/** Only XMLHttpRequest tells how much has been sent. */
+/** Sends by XMLHttpRequest, because only that tells how much has been sent. */
 async function post(path, body, headers, signal, onProgress) {
   for (;;) {
     const token = currentToken();

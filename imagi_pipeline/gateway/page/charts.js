@@ -1,4 +1,4 @@
-/** Two small charts out of plain elements: their text is their text alternative. */
+/** Draws two small charts out of plain elements: their text is their text alternative. */
 
 import * as api from "./api.js";
 import { $, element } from "./dom.js";
@@ -8,7 +8,7 @@ const CLASSES = 10; // of the histogram, each as wide as the other
 const MOST = 1000; // images that the histogram looks at
 const PAGE = 500;
 
-/** Two bars: the bytes of all images before and after. */
+/** Draws two bars: the bytes of all images before and after. */
 export function showTotal(request) {
   const { bytes_before: before, bytes_after: after } = request;
   const chart = $("total-chart");
@@ -31,7 +31,7 @@ function totalBar(label, bytes, longest) {
   );
 }
 
-/** How many images became smaller by how much; nothing for a single image, whose card says it. */
+/** Draws how many images became smaller by how much; nothing for a single image, whose card says it. */
 export async function showHistogram(request, signal) {
   const { request_id: id, progress } = request;
   if (progress.total - progress.failed < 2) return;

@@ -1,4 +1,4 @@
-/** One image before and after, under a slider or side by side (the list around it says which). */
+/** Shows an image before and after, under a slider or side by side (the list around it says which). */
 
 import { copyOf } from "./dom.js";
 import { nameOf } from "./format.js";
@@ -7,8 +7,8 @@ const SHOWN_BY_BROWSERS = ["JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF"];
 const FLATTEST = 3; // width to height of a large comparison, at most; the inverse at least
 
 /**
- * The comparison of an image of the report. `sources` provides the source image, `onNote(text)` hears why one of the
- * two cannot be shown. The source is not asked for before it comes into sight.
+ * Makes the comparison of an image of the report. `sources` provides the source image, `onNote(text)` hears why one of the
+ * two cannot be shown. The source is fetched only when it comes into sight.
  */
 export function comparison(image, sources, onNote) {
   const root = copyOf("comparison");

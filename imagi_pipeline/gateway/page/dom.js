@@ -1,8 +1,8 @@
-/** The few helpers that every module needs to read and fill the page. What comes from outside is only ever text. */
+/** Has the helpers that every module needs to read and fill the page. What comes from outside is always text. */
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element with attributes and children; a child that is a string becomes text, null is left out. */
+/** Makes an element with attributes and children; a child that is a string becomes text, null is left out. */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -10,7 +10,7 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** A copy of what a <template> holds. */
+/** Copies what a <template> holds. */
 export function copyOf(templateId) {
   return $(templateId).content.firstElementChild.cloneNode(true);
 }
@@ -44,7 +44,7 @@ export function announce(text) {
   $("live").textContent = text;
 }
 
-/** Move the focus to where the eyes should go. */
+/** Move the focus to what people should read next. */
 export function focusOn(target, options = {}) {
   target.focus({ focusVisible: false, ...options });
 }
@@ -65,7 +65,7 @@ export function pause(milliseconds, signal, wake = []) {
   });
 }
 
-/** Whether a text may be the target of a link. */
+/** Says whether a text may be the target of a link. */
 export function isWebAddress(text) {
   return /^https?:\/\//i.test(text ?? "");
 }

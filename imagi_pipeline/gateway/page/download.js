@@ -1,4 +1,4 @@
-/** Downloads: plain links; with an access token, which a link cannot carry, through fetch. */
+/** Downloads files: by plain links, or by fetch if there is an access token, which a link cannot carry. */
 
 import * as api from "./api.js";
 import { currentToken } from "./token.js";

@@ -1,4 +1,4 @@
-/** Numbers, sizes and times as people of the browser's language write them. */
+/** Writes numbers, sizes and times as people of the browser's language do. */
 
 const whole = new Intl.NumberFormat();
 const percentage = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
@@ -16,24 +16,24 @@ const sizes = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"].map((unit
 
 export const number = (value) => whole.format(value);
 
-/** "1 image", "1,200 images". */
+/** Writes "1 image", "1,200 images". */
 export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
 export const percent = (fraction) => percentage.format(fraction);
 
-/** A size in bytes, in a unit that keeps it short: "340 kB". */
+/** Writes a size in bytes, in a unit that keeps it short: "340 kB". */
 export function size(bytes) {
   let power = 0;
   while (power < sizes.length - 1 && bytes >= 999.5 * 1000 ** power) power += 1;
   return sizes[power].format(bytes / 1000 ** power);
 }
 
-/** How much smaller something became, as a fraction from below 0 (larger) to 1; null when that cannot be told. */
+/** Returns how much smaller something became, as a fraction from below 0 (larger) to 1; null if unknown. */
 export function saving(before, after) {
   return before > 0 && after !== null ? 1 - after / before : null;
 }
 
-/** "72% smaller", "as large as before", "3% larger". */
+/** Writes "72% smaller", "as large as before", "3% larger". */
 export function savingText(before, after) {
   const fraction = saving(before, after);
   if (fraction === null) return "";
@@ -43,7 +43,7 @@ export function savingText(before, after) {
 
 export const dateTime = (iso) => moment.format(new Date(iso));
 
-/** A time that was, in words: "3 minutes ago"; a date when it is more than a day ago. */
+/** Writes a time in the past in words: "3 minutes ago"; as a date when it is more than a day ago. */
 export function ago(iso) {
   const seconds = Math.min(0, Math.round((new Date(iso) - Date.now()) / 1000));
   if (seconds > -45) return "just now";
@@ -52,7 +52,7 @@ export function ago(iso) {
   return dateTime(iso);
 }
 
-/** A stretch of time, about: "2 min 5 s". */
+/** Writes a duration, rounded: "2 min 5 s". */
 export function duration(seconds) {
   const rounded = Math.max(1, Math.round(seconds));
   if (rounded < 60) return `${rounded} s`;
@@ -60,7 +60,7 @@ export function duration(seconds) {
   return `${number(Math.floor(rounded / 3600))} h ${Math.floor((rounded % 3600) / 60)} min`;
 }
 
-/** The last part of a URL's path, readable: "shoe red.jpg". */
+/** Returns the last part of a URL's path, readable: "shoe red.jpg". */
 export function nameOf(url) {
   try {
     const parsed = new URL(url);

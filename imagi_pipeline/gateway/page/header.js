@@ -1,13 +1,13 @@
 /**
- * The column names of a CSV, read by the browser: a suggestion for the case that the service found no image URLs and
- * so says nothing of the columns. The service has the last word on what they are.
+ * Reads the column names of a CSV in the browser, as a suggestion if the service found no image URLs and so says
+ * nothing of the columns. The service decides what they are.
  */
 
 const SAMPLE_BYTES = 64 * 1024;
 const SAMPLE_RECORDS = 20;
 const DELIMITERS = [",", ";", "\t", "|"];
 
-/** The names, or numbers where a name is missing or repeated; the service takes both. */
+/** Returns the names, or numbers if a name is missing or repeated; the service takes both. */
 export async function columnsOf(file) {
   const bytes = new Uint8Array(await file.slice(0, SAMPLE_BYTES).arrayBuffer());
   const text = textOf(bytes);
@@ -31,7 +31,7 @@ function textOf(bytes) {
   }
 }
 
-/** The first records, quotes obeyed. */
+/** Returns the first records, by the rules of quotes. */
 function records(text, delimiter) {
   const found = [];
   let record = [];
@@ -59,7 +59,7 @@ function records(text, delimiter) {
   return found;
 }
 
-/** How well a delimiter fits: the number of cells that most records have. */
+/** Returns how well a delimiter fits: the number of cells that most records have. */
 function score(reading) {
   const widths = reading.map((record) => record.length).sort((one, other) => one - other);
   return widths[Math.floor(widths.length / 2)] ?? 0;

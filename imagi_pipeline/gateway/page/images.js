@@ -1,4 +1,4 @@
-/** The images of a finished request: failures with reasons, the rest before and after. */
+/** Shows the images of a finished request: failures with reasons, the others before and after. */
 
 import * as api from "./api.js";
 import { comparison } from "./comparison.js";
@@ -76,7 +76,7 @@ function failureItem({ host, error, transient, count: total, first }) {
   return item;
 }
 
-/** Where the CSV names an image, in the words of its rows: "Row 3, SKU-4711:". */
+/** Says where the CSV names an image, in the words of its rows: "Row 3, SKU-4711:". */
 function placeOf({ rows, items }) {
   if (!rows.length) return "";
   const place = rows.length === 1 ? `Row ${number(rows[0])}` : `Rows ${rows.map(number).join(", ")}`;
@@ -110,7 +110,7 @@ function failedCard(card, image) {
   return card;
 }
 
-/** What was saved goes to one element, from what to what to another. */
+/** Shows what was saved in one element, and the sizes before and after in another. */
 function showFacts(image, savingPlace, factsPlace) {
   savingPlace.textContent = image.kept_source ? "Kept as it was" : savingText(image.source_bytes, image.bytes);
   savingPlace.classList.toggle("kept", image.kept_source);
@@ -120,7 +120,7 @@ function showFacts(image, savingPlace, factsPlace) {
   factsPlace.replaceChildren(...parts.filter(Boolean).map((part) => element("span", {}, part)));
 }
 
-/** What became another format or size: "TIFF 3000 × 2000 → JPEG 1600 × 1067"; null when nothing did. */
+/** Writes a change of format or size: "TIFF 3000 × 2000 → JPEG 1600 × 1067"; null if there is none. */
 function shapeChange(image) {
   const shape = (format, width, height) => `${format} ${width} × ${height}`;
   const before = shape(image.source_format, image.source_width, image.source_height);
@@ -151,7 +151,7 @@ function showLarge(card) {
   if (current?.disabled) $("large-close").focus();
 }
 
-/** The next card in a direction that has an image. */
+/** Returns the next card in a direction that has an image. */
 function neighbour(direction) {
   let card = large?.[direction];
   while (card && card.classList.contains("failed")) card = card[direction];
@@ -163,5 +163,5 @@ function link(url) {
   return element("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, url);
 }
 
-/** The text of the summary line above the failures. */
+/** Returns the text of the summary line above the failures. */
 export const failuresTitle = (failed) => `${count(failed, "image")} failed`;

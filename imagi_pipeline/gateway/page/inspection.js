@@ -1,4 +1,4 @@
-/** What was found in a CSV before it is sent: figures, problems, first references, and the choice of columns. */
+/** Shows what was found in a CSV before it is sent: figures, problems, first references, a choice of columns. */
 
 import { $, element, showFigures, showText } from "./dom.js";
 import { count, number } from "./format.js";
@@ -72,7 +72,7 @@ export function showColumns(columns, ticked) {
   $("columns").hidden = columns.length === 0;
 }
 
-/** The columns that are ticked. */
+/** Returns the columns that are ticked. */
 export function tickedColumns() {
   return [...$("columns-list").querySelectorAll("input:checked")].map((box) => box.value);
 }

@@ -1,4 +1,4 @@
-/** The recent requests, newest first, kept fresh while they can be seen. */
+/** Lists the recent requests, newest first, and keeps them up to date while they can be seen. */
 
 import * as api from "./api.js";
 import { $, announce, copyOf, showOffer, showText } from "./dom.js";
@@ -13,7 +13,7 @@ const PAUSE = 10_000;
 let cursor = null; // behind the last row
 let watching = null;
 
-/** Show the list and keep it fresh until `closeList`. */
+/** Show the list and keep it up to date until `closeList`. */
 export function openList() {
   closeList();
   watching = new AbortController();

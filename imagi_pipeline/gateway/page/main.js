@@ -1,4 +1,4 @@
-/** The page: what the address says is shown. `#/` is the start, `#/requests/<id>` a request. */
+/** Shows what the address says: `#/` is the start, `#/requests/<id>` a request. */
 
 import { $, focusOn } from "./dom.js";
 import { startImages } from "./images.js";

@@ -1,4 +1,4 @@
-/** A list that is fetched a page at a time, by a button: nobody wants 100,000 rows at once. */
+/** Fetches a list one page at a time, by a button: nobody wants 100,000 rows at once. */
 
 import { isAbort } from "./api.js";
 import { announce } from "./dom.js";

@@ -1,4 +1,4 @@
-/** Asking again and again without being a burden: slower out of sight, later after each failure. */
+/** Asks again and again without being a burden: slower out of sight, later after each failure. */
 
 import { isAbort } from "./api.js";
 import { pause } from "./dom.js";

@@ -1,4 +1,4 @@
-/** One request: its progress while it runs, and what came out of it. */
+/** Shows a request: its progress while it runs, and its results. */
 
 import * as api from "./api.js";
 import { showHistogram, showTotal } from "./charts.js";
@@ -79,7 +79,7 @@ function show(status) {
   if (hasEnded(status) && !isShown(status, before)) showOutcome(status, before);
 }
 
-/** Whether the outcome on show is this one: it stays as it is while images are tried again or renewed. */
+/** Says whether this outcome is on show: it stays as it is while images are tried again or renewed. */
 function isShown(status, before) {
   return Boolean(before) && hasEnded(before) && isFinished(before) === isFinished(status) && before.finished === status.finished;
 }
@@ -117,7 +117,7 @@ function showProgress(status, before) {
   }
 }
 
-/** By the pace since this page looks; null as long as that is too short to tell. */
+/** Estimates the time left by the pace since this page was opened; null as long as that is too short. */
 function secondsLeft({ total, done }) {
   if (!done) return null;
   pace ??= { time: performance.now(), done };
@@ -250,7 +250,7 @@ function showTrouble(error, wait) {
   showOffer(box, text, "Try now", () => window.dispatchEvent(new Event("try-now")));
 }
 
-/** A failure that asking again does not mend. */
+/** Shows a failure that stays when the page asks again. */
 function showEnd(error) {
   if (api.isAbort(error)) return;
   if (error.code === undefined) throw error;

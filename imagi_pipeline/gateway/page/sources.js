@@ -1,4 +1,4 @@
-/** The source images, for "before": fetched only when they are looked at, a few at a time, and given back at the end. */
+/** Loads the source images for "before": only when they are looked at, a few at a time; frees them at the end. */
 
 import * as api from "./api.js";
 
@@ -25,7 +25,7 @@ export class Sources {
     this.#observer.observe(target);
   }
 
-  /** The blob: URL of a source image; rejects with an ApiError. */
+  /** Returns the blob: URL of a source image; rejects with an ApiError. */
   address(key) {
     if (!this.#addresses.has(key)) {
       const loading = this.#inTurn(() => api.sourceImage(this.#requestId, key, this.#controller.signal));

@@ -1,4 +1,4 @@
-/** How the status of a request is told: in a badge, in a line, in the title. */
+/** Tells the status of a request: in a badge, in a line, in the title. */
 
 import { count, number, percent, saving } from "./format.js";
 
@@ -12,13 +12,13 @@ const WORDS = {
 
 const ENDS = ["completed", "failed", "cancelled"];
 
-/** Whether it has ended once; what it ended with stays while images are tried again or renewed. */
+/** Says whether it has ended once; its result stays while images are tried again or renewed. */
 export const hasEnded = (request) => ENDS.includes(request.status);
 
-/** Whether nothing more happens by itself. */
+/** Says whether nothing more happens by itself. */
 export const isFinished = (request) => hasEnded(request) && !isRenewed(request);
 
-/** Whether images of a completed request are being tried again or renewed. */
+/** Says whether images of a completed request are being tried again or renewed. */
 export const isRenewed = ({ upkeep }) => Boolean(upkeep) && !ENDS.includes(upkeep.status);
 
 export const nameOf = (request) => request.file ?? `Request ${request.request_id.slice(0, 8)}`;
@@ -30,7 +30,7 @@ export function showBadge(badge, request) {
   badge.dataset.status = request.status === "completed" && failed ? "partly" : request.status.replace(" ", "-");
 }
 
-/** One line: "120 images, 2 failed, 45% smaller". */
+/** Writes one line: "120 images, 2 failed, 45% smaller". */
 export function factsOf(request) {
   const { total, done, failed } = request.progress;
   if (request.status === "failed") return request.error?.message ?? "";
@@ -42,7 +42,7 @@ export function factsOf(request) {
   return facts.join(", ");
 }
 
-/** What the window's title says. */
+/** Returns the window's title. */
 export function titleOf(request) {
   const { percent: part, total } = request.progress;
   if (request.status === "processing" && total) return `${Math.floor(part)}% · ${nameOf(request)}`;

@@ -1,4 +1,4 @@
-/** The access token: asked for when the service refuses, kept for this tab, never in the address. */
+/** Keeps the access token: the page asks for it when the service refuses, and keeps it for this tab only. */
 
 import { $, showText } from "./dom.js";
 
@@ -14,15 +14,15 @@ export function currentToken() {
   }
 }
 
-/** The header that shows the token, if there is one. */
+/** Returns the header with the token, if there is one. */
 export function authorization() {
   const token = currentToken();
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
 /**
- * Ask for a token because `refused` (null: none) did not do. True when there is another one now, false when the
- * question was dismissed. Questions at the same time are one.
+ * Ask for a token because `refused` (null: none) was not accepted. True when there is another one now, false when
+ * the question was dismissed. Several calls at the same time ask once.
  */
 export async function askForToken(refused) {
   if (currentToken() !== refused) return true;

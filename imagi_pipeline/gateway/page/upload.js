@@ -1,4 +1,4 @@
-/** From a dropped or chosen CSV to a request: inspect, let people correct, send. */
+/** Makes a request of a dropped or chosen CSV: inspects it, lets people correct, sends it. */
 
 import * as api from "./api.js";
 import { $, announce, focusOn, showText } from "./dom.js";
@@ -43,7 +43,7 @@ export function startUpload({ onAccepted, onTaken }) {
   startDropping(onTaken);
 }
 
-/** The whole window takes a drop: a file that misses a target would replace the page. */
+/** Take a drop on the whole window: a file that misses a target would replace the page. */
 function startDropping(onTaken) {
   const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
   let depth = 0; // a drag enters and leaves each element on its way
@@ -85,7 +85,7 @@ function take(files, onTaken) {
   inspect();
 }
 
-/** Back to an empty page. */
+/** Go back to an empty page. */
 export function forget() {
   working?.abort();
   clearTimeout(changeTimer);
@@ -101,7 +101,7 @@ export function forget() {
   showDrop({ isSmall: false });
 }
 
-/** The place to drop a file is less prominent while there is one. */
+/** Make the place to drop a file less prominent while there is a file. */
 function showDrop({ isSmall }) {
   $("drop").classList.toggle("small", isSmall);
   $("choose").classList.toggle("primary", !isSmall);
@@ -199,14 +199,14 @@ async function send(onAccepted) {
   }
 }
 
-/** The same file with the same choices is one request; other choices make another one. */
+/** Make the key of an upload: the same file with the same choices is one request. */
 function keyOf(made) {
   const text = JSON.stringify(made);
   if (!keys.has(text)) keys.set(text, randomKey());
   return keys.get(text);
 }
 
-/** As crypto.randomUUID, which plain http on a network does not have. */
+/** Do what crypto.randomUUID does, which plain http on a network does not have. */
 function randomKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -112,11 +112,11 @@ def test_comments_and_profiles_are_not_carried_into_new_files() -> None:
     source = saved(photo(), "JPEG", quality=97, comment=SECRET, icc_profile=srgb_profile())
 
     again = compress(source, DEFAULT)
-    anew = compress(source, CompressionSettings(output_format="avif"))
+    again = compress(source, CompressionSettings(output_format="avif"))
 
     assert not again.kept_source
     assert SECRET not in again.data
-    assert "icc_profile" not in opened(anew.data).info
+    assert "icc_profile" not in opened(again.data).info
 
 
 def test_damaged_exif_does_not_cost_the_picture() -> None:
