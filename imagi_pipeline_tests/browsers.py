@@ -36,7 +36,7 @@ WAIT = 45_000  # milliseconds
 
 @contextmanager
 def chromium(*arguments: str) -> Iterator[Browser]:
-    """A running browser."""
+    """Start a browser."""
     assert WHY_NOT is None, WHY_NOT
     with sync_playwright() as playwright:
         expect.set_options(timeout=WAIT)

@@ -33,7 +33,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program needs to use it."""
+        """Return what a program needs to use it."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -42,7 +42,7 @@ class S3Server:
         }
 
     def new_bucket(self) -> str:
-        """The name of an empty bucket."""
+        """Return the name of an empty bucket."""
         self._buckets += 1
         name = f"bucket{self._buckets}"
         requests.put(f"{self.url}/{name}", timeout=10).raise_for_status()
@@ -56,7 +56,7 @@ class S3Server:
 
 
 def methods(calls: list[tuple[str, str]], part: str) -> Counter[str]:
-    """How often each method was called on paths that have this part."""
+    """Return how often each method was called on paths that have this part."""
     return Counter(method for method, path in calls if part in path)
 
 

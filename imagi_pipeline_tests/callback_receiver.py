@@ -32,7 +32,7 @@ class Message:
         return self.headers["webhook-id"]
 
     def verified(self, secret: str) -> Any:
-        """Its document, once the library has found it signed with `secret`."""
+        """Return its document, once the library has found it signed with `secret`."""
         return Webhook(secret).verify(self.body, self.headers)
 
 
@@ -51,7 +51,7 @@ class CallbackReceiver(ThreadedServer):
         return f"http://{host}:{self.port}{path}"
 
     def wait_for(self, count: int) -> list[Message]:
-        """The messages, once there are `count`."""
+        """Return the messages, once there are `count`."""
         with self.got_one:
             assert self.got_one.wait_for(lambda: len(self.messages) >= count, 30), self.messages
             return list(self.messages)
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def do_GET(self) -> None:
-        """What a sender makes of a POST that it follows through a redirect."""
+        """Take the GET into which a sender turns a POST that it follows through a redirect."""
         self.do_POST()
 
     def do_POST(self) -> None:

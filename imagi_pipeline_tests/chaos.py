@@ -1,4 +1,4 @@
-"""A service under fire: requests arrive, image hosts fail, and processes are killed, at random but seeded.
+"""Put a service under stress: requests arrive, hosts fail, processes are killed, at random but seeded.
 
 Used by a short test and by `benchmarks/chaos.py` for as long as one likes.
 """
@@ -107,7 +107,7 @@ class Service:
         wait_for(is_up)
 
     def processes(self) -> list[int]:
-        """The service and all that it started."""
+        """Return the service and all that it started."""
         process = self._process
         return [process.pid, *descendants(process.pid)] if process and process.poll() is None else []
 
@@ -123,7 +123,7 @@ class Service:
 
 
 def run_chaos(chaos: Chaos) -> dict[str, Any]:
-    """Do it all; the figures. Raises AssertionError when anything was lost, doubled or left half done."""
+    """Do all of it; return the figures. AssertionError: something was lost, doubled or left half done."""
     with ImageHost() as host:
         service = Service(chaos.folder)
         try:
@@ -182,7 +182,7 @@ def _name_of(pid: int) -> str:
 
 
 def _hand_in(service: Service, host: ImageHost, chaos: Chaos) -> dict[str, list[str]]:
-    """Hand in all requests, by HTTP until each is acknowledged; their URLs by request id."""
+    """Hand in all requests, by HTTP until each is acknowledged; return their URLs by request id."""
     chance = random.Random(chaos.seed + 1)
     uploads: dict[str, list[str]] = {}
     for number in range(chaos.requests):
@@ -239,7 +239,7 @@ def _wait_for_ends(service: Service, request_ids: list[str]) -> dict[str, dict[s
 
 
 def _wait_until_quiet(service: Service) -> None:
-    """Until the sensor has cleared the landing folder and no run is under way."""
+    """Wait until the sensor has cleared the landing folder and no run is under way."""
     give_up_at = time.monotonic() + 120
     while list((service.storage / "landing").glob("*-*")) or any(
         service.client.count_runs()[status] for status in ("In queue", "processing")
@@ -279,7 +279,7 @@ def _check(
 
 
 def _check_installation(service: Service) -> None:
-    """`imagi doctor` finds nothing wrong, and no unfinished file stays for ever."""
+    """Check that `imagi doctor` finds nothing wrong, and that no unfinished file stays for ever."""
     give_up_at = time.monotonic() + 120  # the last tick of a sensor may be from when there was no code server
     while wrong := _findings(service):
         assert time.monotonic() < give_up_at, wrong
@@ -290,7 +290,9 @@ def _check_installation(service: Service) -> None:
 
 
 def _findings(service: Service) -> list[dict[str, str]]:
-    """What the doctor finds wrong, but for the disk of the machine and errors that the daemon remembers."""
+    """Return what the doctor finds wrong, but for the disk of the machine and errors that the daemon
+    remembers.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "imagi_pipeline", "doctor", "--json"],
         env=service.environment,

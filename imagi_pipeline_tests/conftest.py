@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, an image host, an installation in a folder of its own."""
+"""Give all tests a clean environment, an image host, and an installation in a folder of their own."""
 
 from __future__ import annotations
 

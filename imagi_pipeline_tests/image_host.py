@@ -16,7 +16,7 @@ from imagi_pipeline_tests.threaded_server import ThreadedServer
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (320, 240), quality: int = 95) -> bytes:
-    """A JPEG that differs for each seed and that compression makes clearly smaller."""
+    """Return a JPEG that differs for each seed and that compression makes clearly smaller."""
     noise = Image.effect_noise(size, 40)
     shade = Image.new("L", size, seed * 37 % 200)
     image = Image.merge("RGB", (noise, shade, Image.linear_gradient("L").resize(size)))

@@ -10,10 +10,10 @@ from imagi_pipeline.core.limits import EngineLimits
 
 
 def fetch_limits(**changes: Any) -> FetchLimits:
-    """The default limits of a download, with loopback allowed."""
+    """Return the default limits of a download, with loopback allowed."""
     return FetchLimits(**{"allowed_networks": (ip_network("127.0.0.0/8"),), **changes})
 
 
 def engine_limits(fetching: FetchLimits | None = None, **changes: Any) -> EngineLimits:
-    """The default limits of the engine, with one codec process."""
+    """Return the default limits of the engine, with one codec process."""
     return EngineLimits(fetching or fetch_limits(), **{"codec_processes": 1, **changes})

@@ -11,34 +11,34 @@ SIGINT_IGNORED = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 
 
 def codec_processes() -> list[int]:
-    """The process ids of the codec processes of this process."""
+    """Return the process ids of the codec processes of this process."""
     return [pid for pid in children(os.getpid()) if b"codec_process" in _proc(pid, "cmdline")]
 
 
 def children(pid: int) -> list[int]:
-    """The process ids of the living children of a process."""
+    """Return the process ids of the living children of a process."""
     return [child for child in _pids() if parent(child) == pid]
 
 
 def descendants(pid: int) -> list[int]:
-    """The process ids of all that a process started, at any depth."""
+    """Return the process ids of all that a process started, at any depth."""
     found = children(pid)
     return found + [other for child in found for other in descendants(child)]
 
 
 def parent(pid: int) -> int | None:
-    """The process that started one; None when that has ended, also when nobody has waited for it."""
+    """Return the process that started one; None when that has ended, also when nobody has waited for it."""
     fields = _proc(pid, "stat").rpartition(b") ")[2].split()
     return int(fields[1]) if len(fields) > 1 and fields[0] != b"Z" else None
 
 
 def alive(pids: Iterable[int]) -> list[int]:
-    """Those of some processes that have not ended; one that nobody has waited for has."""
+    """Return those of some processes that have not ended; one that nobody has waited for has."""
     return [pid for pid in pids if parent(pid) is not None]
 
 
 def command(pid: int) -> list[str]:
-    """The command line of a process; nothing when it is gone."""
+    """Return the command line of a process; nothing when it is gone."""
     return _proc(pid, "cmdline").decode().split("\0")[:-1]
 
 

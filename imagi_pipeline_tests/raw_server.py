@@ -14,7 +14,7 @@ RawAnswer: TypeAlias = bytes | Callable[[bytes], bytes]
 def answer(
     body: bytes = b"", *lines: bytes, status: bytes = b"200 OK", length: bool = True, end: bytes = b"\r\n"
 ) -> bytes:
-    """An answer with these header lines, one connection each."""
+    """Return an answer with these header lines, one connection each."""
     head = [b"HTTP/1.1 " + status, b"Connection: close", *lines]
     if length:
         head.append(b"Content-Length: %d" % len(body))

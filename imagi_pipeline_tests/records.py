@@ -10,17 +10,17 @@ from imagi_pipeline.core.storage.records import ImageRecord
 
 
 def image_key(url: str, settings: CompressionSettings | None = None) -> str:
-    """The key of an image, with the default settings of an installation."""
+    """Return the key of an image, with the default settings of an installation."""
     return keys.image_key(url, (settings or CompressionSettings()).identity)
 
 
 def image_keys(urls: Iterable[str], settings: CompressionSettings | None = None) -> dict[str, str]:
-    """The keys of images by URL, as the engine takes them."""
+    """Return the keys of images by URL, as the engine takes them."""
     return {url: image_key(url, settings) for url in urls}
 
 
 def image_record(url: str, *, source_bytes: int = 10, size: int = 3) -> ImageRecord:
-    """The record of a tiny JPEG behind `url`, of `size` bytes."""
+    """Return the record of a tiny JPEG behind `url`, of `size` bytes."""
     return ImageRecord(
         url=url,
         file=image_key(url) + ".jpg",

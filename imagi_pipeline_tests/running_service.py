@@ -53,7 +53,7 @@ class Service:
         (self.storage / "landing" / name).write_text("Images\n" + "\n".join(urls) + "\n")
 
     def request_of(self, name: str) -> str:
-        """The id of the request that a dropped file became."""
+        """Return the id of the request that a dropped file became."""
         found = wait_for(lambda: list((self.storage / "uploads").glob(f"*/{name}")))
         return str(found[0].parent.name)
 
@@ -130,14 +130,14 @@ def running_service(folder: Path, **settings: str) -> Iterator[Service]:
 
 @contextmanager
 def served_gateway(settings: Settings) -> Iterator[str]:
-    """The gateway alone, in this process, at the URL that is given."""
+    """Serve the gateway alone, in this process, and give its URL."""
     with served(build_app(settings)) as url:
         yield url
 
 
 @contextmanager
 def served(app: ASGIApp) -> Iterator[str]:
-    """An application as the gateway is served, in this process, at the URL that is given."""
+    """Serve an application in this process, as the gateway is served, and give its URL."""
     port = free_port()
     server = uvicorn.Server(http_config(app, "127.0.0.1", port))
     thread = threading.Thread(target=server.run)

@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer(argument)
 
     def send(self, status: int, body: bytes = b"", **headers: str) -> None:
-        """A whole, honest answer."""
+        """Send a whole, honest answer."""
         self.head(status, **{"Content_Length": str(len(body)), **headers})
         self.wfile.write(body)
 
@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
     # Sizes
 
     def do_declared(self, size: str) -> None:
-        """A header that declares `size` bytes, and no body."""
+        """Send a header that declares `size` bytes, and no body."""
         self.close_connection = True
         self.head(200, Content_Length=size)
 

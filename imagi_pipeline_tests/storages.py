@@ -35,7 +35,7 @@ class PostgresServer:
         self._count = 0
 
     def new_database(self) -> str:
-        """The URL of an empty database."""
+        """Return the URL of an empty database."""
         self._count += 1
         name = f"test{self._count}"
         self._call("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "imagi", name)
@@ -107,6 +107,6 @@ def _needed() -> dict[str, bool]:
 
 
 def _found(program: str) -> str:
-    """The path of a program of PostgreSQL; Debian keeps them where no shell looks."""
+    """Return the path of a program of PostgreSQL; Debian keeps them where no shell looks."""
     places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
     return shutil.which(program) or (str(places[-1]) if places else program)

@@ -77,7 +77,7 @@ def room_of(module: str) -> str:
 
 
 def imports(module: Path) -> Iterator[str]:
-    """Every module that is named in an import, wherever in the file it stands."""
+    """Yield every module that is named in an import, wherever in the file it stands."""
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -92,7 +92,9 @@ def is_module(name: str) -> bool:
 
 
 def crossings() -> list[tuple[str, str]]:
-    """Each import of one room from another, as the name of the importing module and the imported room."""
+    """Return each import of one room from another, as the name of the importing module and
+    the imported room.
+    """
     found = []
     for module in modules():
         own = room_of(name_of(module))

@@ -35,7 +35,7 @@ def imagi(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The one JSON document on stdout."""
+    """Return the one JSON document on stdout."""
     parsed: dict[str, Any] = json.loads(done.stdout)
     return parsed
 
@@ -345,7 +345,7 @@ def test_the_progress_bar_moves_on_a_terminal(tmp_path: Path, image_host: ImageH
 
 
 def read_all(terminal: int) -> str:
-    """What is written to a terminal until nobody has it open any more."""
+    """Return what is written to a terminal until nobody has it open any more."""
     parts = []
     with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as reader:
         while part := reader.read(65536):

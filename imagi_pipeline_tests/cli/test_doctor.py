@@ -132,7 +132,7 @@ def findings() -> list[Finding]:
 
 
 def problem(check: str) -> Finding:
-    """The one finding that is not good; it is of this check and says how to repair it."""
+    """Return the one finding that is not good; it is of this check and says how to repair it."""
     (found,) = [finding for finding in findings() if finding.level != Level.OK]
     assert found.check == check, found
     assert found.remedy

@@ -11,7 +11,7 @@ _LINE = re.compile(r"^    (?P<branches>[│├└─ ]*)(?P<text>\S.*)$", re.MUL
 
 
 def drawn() -> tuple[dict[str, str | None], list[str]]:
-    """The classes of the drawing with the class above each, and the codes below them."""
+    """Return the classes of the drawing with the class above each, and the codes below them."""
     assert errors.__doc__
     parents: dict[str, str | None] = {}
     codes: list[str] = []

@@ -342,7 +342,7 @@ query($request: String!) { runsOrError(filter: {tags: [{key: "imagi/request_id",
 
 
 def tags_of_runs(service: Service, request_id: str) -> list[dict[str, str]]:
-    """The tags of the runs of a request, newest first."""
+    """Return the tags of the runs of a request, newest first."""
     runs = service.query(TAGS, request=request_id)["runsOrError"]["results"]
     return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
 

@@ -100,7 +100,7 @@ def files(store: Store) -> list[Path]:
 
 
 def pending(store: Store) -> dict[str, Any]:
-    """What the only file says."""
+    """Return what the only file says."""
     (file,) = files(store)
     content: dict[str, Any] = json.loads(file.read_text())
     return content

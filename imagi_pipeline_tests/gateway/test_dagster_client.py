@@ -89,7 +89,7 @@ class Dagster:
     def add_run(
         self, request_id: str, status: str = "SUCCESS", *, job: str = "process_csv", **tags: str
     ) -> str:
-        """A run as Dagster's storage has it, without the work."""
+        """Return a run as Dagster's storage has it, without the work."""
         run_id = str(uuid.uuid4())
         self.instance.add_run(
             dg.DagsterRun(
@@ -427,7 +427,7 @@ def test_a_backfill_of_nothing_is_refused(dagster: Dagster) -> None:
 
 
 def beat(dagster: Dagster, *, age: float = 0.0, failing: str | None = None) -> None:
-    """What the daemon writes when it works, some seconds ago."""
+    """Write what the daemon writes when it works, some seconds ago."""
     for daemon in dagster.instance.get_required_daemon_types():
         errors = [SerializableErrorInfo("OSError: disk full\n", [], "OSError")] if daemon == failing else []
         heartbeat = DaemonHeartbeat(time.time() - age, daemon, None, errors)
@@ -629,7 +629,7 @@ def test_a_thread_keeps_its_connection_only_while_dagster_keeps_it_too(
 
 
 def add_requests(dagster: Dagster, owner: str, count: int) -> list[str]:
-    """The ids of some requests of an owner, each with one run that succeeded, the newest last."""
+    """Return the ids of some requests of an owner, each with one run that succeeded, the newest last."""
     ids = [str(uuid.uuid4()) for _ in range(count)]
     for request_id in ids:
         dagster.add_run(request_id, **{OWNER_TAG: owner})
@@ -640,7 +640,7 @@ def add_requests(dagster: Dagster, owner: str, count: int) -> list[str]:
 
 
 def paths(value: Any) -> set[str]:
-    """The ways to all that is in a JSON document; the elements of a list count as one."""
+    """Return the ways to all that is in a JSON document; the elements of a list count as one."""
     if isinstance(value, dict):
         return {f"{name}/{path}" for name, inner in value.items() for path in paths(inner) | {""}}
     if isinstance(value, list):

@@ -21,7 +21,7 @@ NAMES = sorted(path.name.removesuffix(".graphql") for path in QUERIES.iterdir())
 
 
 def blocks(language: str, text: str | None = None) -> list[str]:
-    """The contents of the fenced blocks of a language, of the whole document or a part of it."""
+    """Return the contents of the fenced blocks of a language, of the whole document or a part of it."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text or document(), re.DOTALL | re.MULTILINE)
 
 
@@ -30,14 +30,14 @@ def document() -> str:
 
 
 def section(name: str) -> str:
-    """What stands below the heading of a query."""
+    """Return what stands below the heading of a query."""
     found = re.search(rf"^### {name}\.graphql\n(.*?)(?=^##|\Z)", document(), re.DOTALL | re.MULTILINE)
     assert found, f"docs/graphql.md has no heading {name}.graphql"
     return found[1]
 
 
 def example(name: str) -> tuple[Any, Any]:
-    """The example of a query: its variables, and the answer."""
+    """Return the example of a query: its variables, and the answer."""
     variables, answer = blocks("json", section(name))
     return json.loads(variables), json.loads(answer)
 

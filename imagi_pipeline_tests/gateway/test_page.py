@@ -140,7 +140,7 @@ def first_slider(page: Page) -> Locator:
 
 
 def downloaded(page: Page, selector: str, folder: Path) -> tuple[str, str]:
-    """The name and the text of what a link downloads."""
+    """Return the name and the text of what a link downloads."""
     with page.expect_download() as started:
         page.click(selector)
     started.value.save_as(folder / "download.csv")

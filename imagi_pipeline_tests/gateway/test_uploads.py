@@ -43,7 +43,7 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
-    """A body whose length is not told beforehand."""
+    """Yield a body whose length is not told beforehand."""
     for start in range(0, len(data), 4096):
         yield data[start : start + 4096]
 

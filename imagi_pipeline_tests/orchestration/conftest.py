@@ -64,7 +64,7 @@ class Installation:
         )
 
     def metadata(self, asset: str, partition: str) -> dict[str, object]:
-        """The metadata of the newest materialization of a partition."""
+        """Return the metadata of the newest materialization of a partition."""
         records = self.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition]), limit=1
         ).records

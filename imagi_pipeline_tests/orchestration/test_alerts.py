@@ -96,7 +96,7 @@ def test_an_alert_follows_no_redirect_and_its_path_is_not_logged(
 
 
 def watch(installation: Installation, cursor: str | None) -> str:
-    """A look at the landing folder, its event stored as the daemon does; the cursor after it."""
+    """Return a look at the landing folder, its event stored as the daemon does; the cursor after it."""
     with dg.build_sensor_context(
         instance=installation.instance, cursor=cursor, resources={"imagi": installation.resource}
     ) as context:
@@ -110,7 +110,7 @@ def watch(installation: Installation, cursor: str | None) -> str:
 
 
 def evaluations(installation: Installation) -> list[bool]:
-    """What the check of the landing folder said, the oldest first."""
+    """Return what the check of the landing folder said, the oldest first."""
     (key,) = nothing_waits_in_landing_folder.check_keys
     records = installation.instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
     found = []

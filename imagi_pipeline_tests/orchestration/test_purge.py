@@ -58,13 +58,13 @@ def csv_of(urls: list[str]) -> str:
 
 
 def purge_it(installation: Installation, *, dry_run: bool = False, days_later: float = 3) -> Purged:
-    """A purge some days from now: then the runs and images of the test are no longer fresh."""
+    """Return a purge some days from now: then the runs and images of the test are no longer fresh."""
     now = time.time() + days_later * DAY
     return Purge(installation.instance, installation.store, RETENTION, dry_run=dry_run, now=now).work()
 
 
 def hand_in(installation: Installation, urls: list[str], *, days_ago: float = 0) -> str:
-    """A request that was worked through; its id."""
+    """Return a request that was worked through; its id."""
     request_id = installation.process(csv_of(urls)).request_id
     grow_old(installation, request_id, days_ago)
     return request_id
@@ -86,7 +86,7 @@ def files(store: Store) -> set[str]:
 
 
 def history(installation: Installation) -> dict[str, Any]:
-    """What Dagster knows: runs, partitions, and every event of images with its metadata and time."""
+    """Return what Dagster knows: runs, partitions, and every event of images with its metadata and time."""
     instance = installation.instance
     events = instance.fetch_materializations(COMPRESSED_IMAGE, limit=1000).records
     return {

@@ -267,7 +267,7 @@ class Dagster:
         )
 
     def look_around(self) -> None:
-        """One iteration of each daemon, none of which may report an error."""
+        """Run one iteration of each daemon, none of which may report an error."""
         for daemon in self._daemons:
             assert [error for error in daemon.run_iteration(self._workspace) if error] == []
 
@@ -312,7 +312,7 @@ def jobs_of(home: Path) -> WorkspaceLoadTarget:
 
 
 def pids_of(home: Path, run_id: str) -> tuple[int, int]:
-    """The process that executes the run, once it is at work, and the parent of that process."""
+    """Return the process that executes the run, once it is at work, and the parent of that process."""
     note = home / "test" / run_id
     eventually(lambda: note.exists() and note.read_text() != "")
     worker, parent = note.read_text().split()

@@ -37,7 +37,7 @@ def drop(
 
 
 def look(installation: Installation) -> list[dg.RunRequest]:
-    """One tick; the run requests of it."""
+    """Return one tick; the run requests of it."""
     with dg.build_sensor_context(
         instance=installation.instance, resources={"imagi": installation.resource}
     ) as context:

@@ -88,7 +88,7 @@ class Scene:
         return str(answer["evaluationResult"]["skipReason"])
 
     def backfill(self, name: str) -> dict[str, Any]:
-        """The backfill of one of the schedules, once it has ended."""
+        """Return the backfill of one of the schedules, once it has ended."""
 
         def ended() -> dict[str, Any] | None:
             found = self.service.query(BACKFILLS)["partitionBackfillsOrError"]["results"]
@@ -99,7 +99,7 @@ class Scene:
         return backfill
 
     def runs(self, name: str) -> list[dict[str, str]]:
-        """The tags of the runs of a request, newest first."""
+        """Return the tags of the runs of a request, newest first."""
         found = self.service.query(RUNS, request=self.service.request_of(name))["runsOrError"]["results"]
         return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found]
 

@@ -80,7 +80,7 @@ def connect(address: tuple[str, int]) -> socket.socket:
 
 
 def answer(client: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+    """Return all that comes until the server closes the connection."""
     received = b""
     try:
         while piece := client.recv(65536):
@@ -91,7 +91,7 @@ def answer(client: socket.socket) -> bytes:
 
 
 def flood(client: socket.socket, piece: bytes, most: int) -> int:
-    """How many bytes of `piece`, sent again and again, the server takes: `most` if it takes all."""
+    """Return how many bytes of `piece`, sent again and again, the server takes: `most` if it takes all."""
     sent = 0
     while sent < most:
         try:
@@ -136,7 +136,7 @@ def test_a_header_within_the_limits_is_served(address: tuple[str, int]) -> None:
 
 
 def drip(client: socket.socket, piece: bytes) -> bytes:
-    """The answer of a server that gets a piece ten times a second."""
+    """Return the answer of a server that gets a piece ten times a second."""
     deadline = time.monotonic() + LONG
     client.settimeout(0.1)
     received = b""

@@ -50,6 +50,6 @@ def test_the_log_of_a_run_grows_in_the_browser_while_it_is_at_work(
 
 
 def newest_partition(page: Page) -> str:
-    """The last image that the log shows: it scrolls to its end as it grows."""
+    """Return the last image that the log shows: it scrolls to its end as it grows."""
     shown: list[str] = re.findall(r"slow-\d\d-[0-9a-f]{16}", page.inner_text("body"))
     return shown[-1] if shown else ""

@@ -122,7 +122,7 @@ def test_a_run_whose_process_is_killed_is_done_again_and_fetches_only_the_rest(
 
 
 def holders_of_run_lock(run_id: str) -> set[int]:
-    """The processes that have the lock of a run open."""
+    """Return the processes that have the lock of a run open."""
     holders = set()
     for entry in Path("/proc").glob("[0-9]*/fd/*"):
         try:

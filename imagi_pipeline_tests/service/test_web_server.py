@@ -137,7 +137,7 @@ def test_a_call_says_its_length_and_keeps_to_the_limit(service: Service) -> None
 
 
 def subscribed(ui: str, **headers: str) -> str:
-    """What the first message of Dagster over a WebSocket is."""
+    """Return what the first message of Dagster over a WebSocket is."""
     url = ui.replace("http", "ws") + "/graphql"
     with connect(url, subprotocols=[GRAPHQL_WS], additional_headers=headers) as socket:
         socket.send(json.dumps({"type": "connection_init"}))

@@ -37,7 +37,7 @@ class Deployment:
     folder: Path
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        """A worker with a DAGSTER_HOME of its own, as on another machine."""
+        """Return a worker with a DAGSTER_HOME of its own, as on another machine."""
         home = self.folder / f"worker{len(self.workers)}"
         home.mkdir()
         shutil.copy(DAGSTER_YAML, home / "dagster.yaml")

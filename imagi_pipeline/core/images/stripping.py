@@ -248,7 +248,7 @@ def _strip_png(data: bytes, keep_icc: bool) -> bytes:
 
 
 def _frames_alone(chunks: list[bytes], number: int, most: int) -> Iterator[bytes]:
-    """Yield the chunks behind IDAT, frames without what follows their compressed streams, with new numbers."""
+    """Yield the chunks after IDAT, with new numbers: frames lose what follows their compressed streams."""
     for is_pixels, group in itertools.groupby(chunks, key=lambda chunk: chunk[4:8] == b"fdAT"):
         if is_pixels:
             for part in _pixels_alone([chunk[12:-4] for chunk in group], most):

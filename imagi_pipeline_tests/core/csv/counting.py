@@ -52,7 +52,7 @@ class Meter:
 
     @property
     def work(self) -> int:
-        """All of it."""
+        """Return all of it."""
         return self.lines + self.characters
 
 
@@ -69,7 +69,7 @@ class CountingPattern:
         self._whole = _sequence(list(tree), tree.state.flags, _at_the_end)
 
     def end(self, text: str, start: int = 0) -> int:
-        """Where a match that begins at `start` ends, or -1."""
+        """Return where a match that begins at `start` ends, or -1."""
         return self._step(text, start, len(text), self._meter)
 
     def match(self, text: Any, start: int = 0, end: int = sys.maxsize) -> Any:

@@ -13,7 +13,7 @@ HOST, OUT = "https://a.com", "http://cdn/x"
 
 
 def replaced(text: str, *columns: str, encoding: str = "utf-8") -> str:
-    """The CSV with the URLs of HOST replaced; an image whose name says `gone` failed."""
+    """Return the CSV with the URLs of HOST replaced; an image whose name says `gone` failed."""
     table = read_csv(text.encode(encoding), url_columns=columns)
     outputs = {
         found.url: found.url.replace(HOST, OUT).partition("?")[0]

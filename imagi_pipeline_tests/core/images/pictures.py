@@ -114,7 +114,7 @@ def s15_fixed16(*numbers: float) -> bytes:
 
 
 def icc_profile(colour_space: bytes, connection_space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile of version 2."""
+    """Return an ICC profile of version 2."""
     header = struct.pack(">8xI4s4s4s12x4s", 0x02100000, b"mntr", colour_space, connection_space, b"acsp")
     header = header.ljust(68, b"\0") + s15_fixed16(0.9642, 1.0, 0.8249)
     table, content = b"", b""

@@ -30,7 +30,7 @@ def quantizer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 def smooth(width: int = 400, height: int = 300) -> Image.Image:
-    """A sky: three slow gradients of more than 256 colours."""
+    """Return a sky: three slow gradients of more than 256 colours."""
     down = Image.linear_gradient("L").resize((width, height), Image.Resampling.BICUBIC)
     across = down.rotate(90).resize((width, height))
     bands = [band.point(lambda level: level // 5 + 110) for band in (down, across, down.rotate(180))]

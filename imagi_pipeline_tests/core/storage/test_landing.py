@@ -162,7 +162,7 @@ def test_what_is_never_taken_is_told(store: Store, tmp_path: Path) -> None:
 
 
 def accepted(store: Store, request_id: str) -> LandedRequest:
-    """A request that lies in the landing folder and in the uploads."""
+    """Return a request that lies in the landing folder and in the uploads."""
     publish(store, request_id, RequestManifest("a.csv"), b"data")
     ((landed,), _) = land_requests(store, 0.0)
     store.write_upload(request_id, landed.manifest, landed.file.read_bytes())

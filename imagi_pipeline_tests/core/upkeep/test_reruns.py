@@ -45,7 +45,7 @@ def keep_image(store: Store, url: str, *, checked_at: float = START, settings: s
 
 
 def run(request_id: str = "r", *, at: float = 0.0, status: str = COMPLETED, retry: bool = False) -> PastRun:
-    """A run with a failed image that began and ended a time after the start."""
+    """Return a run with a failed image that began and ended a time after the start."""
     return PastRun(request_id, status, retry, images_failed=1, created=START + at, ended=START + at)
 
 

@@ -34,7 +34,7 @@ def materializations(instance: dg.DagsterInstance) -> int:
 
 
 def sessions(instance: dg.DagsterInstance) -> set[int]:
-    """The processes of the server that work for connections to this database."""
+    """Return the processes of the server that work for connections to this database."""
     log = instance.event_log_storage
     assert isinstance(log, SqlEventLogStorage)
     query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND client_port IS NOT NULL"

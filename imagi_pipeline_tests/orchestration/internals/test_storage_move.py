@@ -68,7 +68,7 @@ def opened(home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def known(home: Path) -> dict[str, Any]:
-    """What Dagster answers to every kind of question."""
+    """Return what Dagster answers to every kind of question."""
     with opened(home) as instance:
         runs = instance.get_run_records()
         assets = [dg.AssetKey("first"), dg.AssetKey("second")]
