@@ -52,6 +52,9 @@ class ApiToken(BaseModel):
     is_admin: bool = False
 
 
+_CSV = CsvLimits()
+
+
 class Settings(BaseSettings):
     """What a user may choose. Raises pydantic's ValidationError, which names the field, on a bad value."""
 
@@ -181,18 +184,24 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         100_000_000, ge=1, description="Bytes of a CSV that is handed in over HTTP."
     )
-    csv_max_rows: int = Field(5_000_000, ge=1, description="Rows of a CSV.")
-    csv_max_columns: int = Field(10_000, ge=1, description="Columns of a CSV.")
+    csv_max_rows: int = Field(_CSV.max_rows, ge=1, description="Rows of a CSV.")
+    csv_max_columns: int = Field(_CSV.max_columns, ge=1, description="Columns of a CSV.")
     csv_max_cells: int = Field(
-        100_000_000, ge=1, description="Rows times columns of a CSV: short rows are filled up in the result."
+        _CSV.max_cells,
+        ge=1,
+        description="Rows times columns of a CSV: short rows are filled up in the result.",
     )
-    csv_max_references: int = Field(5_000_000, ge=1, description="Image URLs in a CSV, with repeated ones.")
+    csv_max_references: int = Field(
+        _CSV.max_references, ge=1, description="Image URLs in a CSV, with repeated ones."
+    )
     csv_max_problems: int = Field(
-        200_000, ge=1, description="Entries of a CSV that cannot be used; with more it is refused."
+        _CSV.max_problems, ge=1, description="Entries of a CSV that cannot be used; with more it is refused."
     )
-    csv_timeout: float = Field(300, gt=0, description="Seconds after which the reading of a CSV is ended.")
+    csv_timeout: float = Field(
+        _CSV.timeout, gt=0, description="Seconds after which the reading of a CSV is ended."
+    )
     csv_memory_bytes: int = Field(
-        2_000_000_000,
+        _CSV.memory_bytes,
         ge=200_000_000,
         description="Memory that the process that reads one CSV may take.",
     )

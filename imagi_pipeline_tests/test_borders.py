@@ -176,7 +176,7 @@ TESTED_THROUGH = {
     "orchestration/request_files.py": "orchestration/test_assets.py",
     "orchestration/resources.py": "test_definitions.py",
     "service/code_server.py": "service/test_serve.py",
-    "service/fork_server.py": "service/test_serve.py",
+    "service/run_preload.py": "service/test_serve.py",
     "service/worker.py": "service/test_workers.py",
 }
 """Modules without a test file of their name: what they do shows only in what another test file looks at."""

@@ -18,6 +18,7 @@ from imagi_pipeline.cli.printing import (
     print_inspection,
     print_processed,
     print_recent,
+    print_status,
     print_submitted,
     shown,
 )
@@ -30,7 +31,6 @@ from imagi_pipeline.cli.terminal import (
     print_finding,
     print_json,
     print_lines,
-    print_status,
     progress_bar,
     upload_bar,
 )
@@ -139,7 +139,12 @@ def inspect(
     from imagi_pipeline.core.csv.reading import read_csv
 
     with plain_errors(as_json):
-        table = read_csv(file.read_bytes(), url_columns=tuple(url_column or ()), base_url=base_url)
+        table = read_csv(
+            file.read_bytes(),
+            url_columns=tuple(url_column or ()),
+            base_url=base_url,
+            limits=Settings().csv_limits,
+        )
     if as_json:
         print_json(inspection(table))
     else:

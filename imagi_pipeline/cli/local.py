@@ -32,7 +32,8 @@ def process_file(file: Path, manifest: RequestManifest, *, verbose: bool) -> dic
     own, request_id = store(), str(uuid.uuid4())
     data = file.read_bytes()
     # Before Dagster is loaded, which takes long.
-    read_request(data, url_columns=manifest.url_columns, base_url=manifest.base_url)
+    limits = Settings().csv_limits
+    read_request(data, url_columns=manifest.url_columns, base_url=manifest.base_url, limits=limits)
     manifest = manifest.settled(Settings().compression)
     own.write_upload(request_id, manifest, data)
     found = _run(request_id, manifest, verbose)
@@ -63,7 +64,8 @@ def purged(days: float, *, dry_run: bool) -> dict[str, Any]:
 
     with open_instance(capture_output=False) as instance:
         if dry_run:
-            return Purge(instance, store(), days, dry_run=True).work().describe()
+            limits = Settings().csv_limits
+            return Purge(instance, store(), days, limits=limits, dry_run=True).work().describe()
         return run_purge(defs, instance)
 
 

@@ -16,7 +16,6 @@ from imagi_pipeline.cli.terminal import (
     print_json,
     print_lines,
     print_rows,
-    print_status,
 )
 from imagi_pipeline.core.reports import FailureGroup, Table, failure_groups, places_of
 from imagi_pipeline.core.request_status import COMPLETED, INTERRUPTED, RequestStatus
@@ -28,6 +27,31 @@ EXIT_CODE_OF_INTERRUPT = 130
 """128 and the number of SIGINT, as shells have it."""
 
 FAILURES_SHOWN = 3
+
+
+def print_status(found: RequestStatus) -> None:
+    """Print how far a request is."""
+    facts = [("request", found.request_id), ("file", found.file or ""), ("status", found.status)]
+    if found.settings:
+        facts.append(("options", found.settings))
+    if found.rows is not None:
+        facts.append(("rows", f"{found.rows:,}"))
+    if found.problems:
+        facts.append(("unusable entries", f"{found.problems:,}"))
+    if found.images_total is not None:
+        facts.append(("images", f"{found.images_done:,} of {found.images_total:,}"))
+        facts.append(("failed", f"{found.images_failed:,}"))
+    if found.bytes_before and found.bytes_after is not None:
+        saved = 1 - found.bytes_after / found.bytes_before
+        facts.append(("bytes", f"{found.bytes_before:,} -> {found.bytes_after:,} ({saved:.0%} saved)"))
+    if found.error:
+        facts.append(("error", found.error))
+    if upkeep := found.upkeep:
+        total = "" if upkeep.images_total is None else f", {upkeep.images_done:,} of {upkeep.images_total:,}"
+        facts.append((upkeep.what, f"{upkeep.status}{total}"))
+    if found.all_failed:
+        facts.append(("warning", "EVERY IMAGE FAILED: the enriched CSV has no URL of a compressed image."))
+    print_facts(facts)
 
 
 def print_submitted(found: RequestStatus, copies: list[str], as_json: bool) -> None:

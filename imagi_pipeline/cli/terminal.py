@@ -81,31 +81,6 @@ def print_rows(title: str, names: Sequence[str], rows: Sequence[Any]) -> None:
         out.print(f"... and {len(rows) - MOST_SHOWN:,} more (--json prints all)")
 
 
-def print_status(found: RequestStatus) -> None:
-    """Print how far a request is."""
-    facts = [("request", found.request_id), ("file", found.file or ""), ("status", found.status)]
-    if found.settings:
-        facts.append(("options", found.settings))
-    if found.rows is not None:
-        facts.append(("rows", f"{found.rows:,}"))
-    if found.problems:
-        facts.append(("unusable entries", f"{found.problems:,}"))
-    if found.images_total is not None:
-        facts.append(("images", f"{found.images_done:,} of {found.images_total:,}"))
-        facts.append(("failed", f"{found.images_failed:,}"))
-    if found.bytes_before and found.bytes_after is not None:
-        saved = 1 - found.bytes_after / found.bytes_before
-        facts.append(("bytes", f"{found.bytes_before:,} -> {found.bytes_after:,} ({saved:.0%} saved)"))
-    if found.error:
-        facts.append(("error", found.error))
-    if upkeep := found.upkeep:
-        total = "" if upkeep.images_total is None else f", {upkeep.images_done:,} of {upkeep.images_total:,}"
-        facts.append((upkeep.what, f"{upkeep.status}{total}"))
-    if found.all_failed:
-        facts.append(("warning", "EVERY IMAGE FAILED: the enriched CSV has no URL of a compressed image."))
-    print_facts(facts)
-
-
 @contextmanager
 def progress_bar(look: Callable[[], RequestStatus | None]) -> Iterator[None]:
     """Show on stderr what `look` finds, several times a second, while the body works."""

@@ -26,8 +26,9 @@ from imagi_pipeline.core.errors import (
     InternalError,
     StorageError,
 )
-from imagi_pipeline.core.http.fetching import FetchedImage, Fetcher, retry_delay
+from imagi_pipeline.core.http.fetching import FetchedImage, Fetcher
 from imagi_pipeline.core.http.host_schedule import Download, HostSchedule
+from imagi_pipeline.core.http.retry_after import retry_delay
 from imagi_pipeline.core.images.codec_pool import CodecPool, Thumbnails
 from imagi_pipeline.core.images.compressed_image import CompressedImage
 from imagi_pipeline.core.images.compression_settings import CompressionSettings

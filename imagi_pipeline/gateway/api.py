@@ -28,6 +28,7 @@ from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway import health, metrics
 from imagi_pipeline.gateway.access import Caller, authenticate
 from imagi_pipeline.gateway.callbacks import Callbacks
+from imagi_pipeline.gateway.csv_reading_turns import UploadReader
 from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline.gateway.documents import (
     API,
@@ -47,7 +48,6 @@ from imagi_pipeline.gateway.documents import (
 from imagi_pipeline.gateway.media import browser_type
 from imagi_pipeline.gateway.problems import ApiError, responses
 from imagi_pipeline.gateway.request_service import RequestService, nothing_there
-from imagi_pipeline.gateway.upload_reading import UploadReader
 from imagi_pipeline.gateway.uploads import Intake, Upload, received
 from imagi_pipeline.settings import Settings
 

@@ -23,6 +23,7 @@ from imagi_pipeline.core.upkeep.retention import remove_landing_leftovers
 from imagi_pipeline.gateway.api import Gateway, router, service
 from imagi_pipeline.gateway.callback_attempts import Outcome
 from imagi_pipeline.gateway.callbacks import Callbacks
+from imagi_pipeline.gateway.csv_reading_turns import UploadReader
 from imagi_pipeline.gateway.dagster_client import DagsterClient
 from imagi_pipeline.gateway.documents import status_document
 from imagi_pipeline.gateway.media import MEDIA, CompressedImages, ImagesOfABucket
@@ -30,7 +31,6 @@ from imagi_pipeline.gateway.metrics import CountRequests, Metrics
 from imagi_pipeline.gateway.middleware import Guard
 from imagi_pipeline.gateway.problems import add_handlers
 from imagi_pipeline.gateway.request_service import RequestService
-from imagi_pipeline.gateway.upload_reading import UploadReader
 from imagi_pipeline.gateway.uploads import Intake, remove_old_keys
 from imagi_pipeline.settings import Settings
 

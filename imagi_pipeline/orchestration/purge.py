@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 
 from imagi_pipeline.contract import CREATED_TAG, PURGE_JOB
+from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.errors import ErrorCode, StorageError
 from imagi_pipeline.core.storage.keys import is_image_key, is_request_id
 from imagi_pipeline.core.storage.landing import SECONDS_OF_A_DAY
@@ -126,13 +127,16 @@ class PurgeConfig(dg.Config):
 @dg.op(out=dg.Out(dg.Nothing))
 def remove_expired(context: dg.OpExecutionContext, config: PurgeConfig, imagi: ImagiResource) -> None:
     """Remove what is past its retention; with `dry_run`, list it."""
-    days = imagi.settings().retention_days
+    settings = imagi.settings()
+    days = settings.retention_days
     if days is None:
         context.log.info(KEPT_FOR_EVER)
         context.add_output_metadata({"skipped": KEPT_FOR_EVER})
         return
     try:
-        purged = Purge(context.instance, imagi.store(), days, dry_run=config.dry_run).work()
+        purged = Purge(
+            context.instance, imagi.store(), days, limits=settings.csv_limits, dry_run=config.dry_run
+        ).work()
     except StorageError as error:
         raise failure(error) from error
     context.add_output_metadata(_metadata(purged))
@@ -164,11 +168,13 @@ class Purge:
         store: Store,
         retention_days: float,
         *,
+        limits: CsvLimits,
         dry_run: bool = False,
         now: float | None = None,
     ) -> None:
         self._instance = instance
         self._store = store
+        self._limits = limits
         self._retention = retention_days * SECONDS_OF_A_DAY
         self._now = time.time() if now is None else now
         self._purged = Purged(dry_run)
@@ -256,7 +262,7 @@ class Purge:
     def _purge_images(self) -> None:
         partitions = by_folder(self._instance.get_dynamic_partitions(str(images_partitions_def.name)))
         gone = self._purged.requests if self._purged.dry_run else ()
-        in_use = ImagesInUse(self._store, without=gone)
+        in_use = ImagesInUse(self._store, self._limits, without=gone)
         for folder in sorted({*self._store.names(self._store.compressed), *partitions}):
             files = self._store.files(self._store.compressed / folder)
             in_folder = partitions.get(folder, ())

@@ -1,4 +1,4 @@
-"""Run Dagster's code server, but fork its runs from a process that has imported all (`fork_server.py`).
+"""Run Dagster's code server, but fork its runs from a process that has imported all (`run_preload.py`).
 
 Dagster starts a new interpreter for each run. To import Dagster and the definitions each time costs
 3.5 s of a core, more than all the rest of a small request.
@@ -15,7 +15,7 @@ import sys
 from multiprocessing import forkserver
 from typing import Any
 
-FORK_SERVER = "imagi_pipeline.service.fork_server"
+RUN_PRELOAD = "imagi_pipeline.service.run_preload"
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             forks: Any = multiprocessing.get_context("forkserver")
-            forks.set_forkserver_preload([FORK_SERVER])
+            forks.set_forkserver_preload([RUN_PRELOAD])
             self._mp_ctx = forks
             forkserver.ensure_running()  # the first run need not wait for the imports
 

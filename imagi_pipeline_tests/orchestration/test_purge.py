@@ -29,6 +29,7 @@ from dagster._core.remote_origin import (
 from dagster._core.storage.event_log import SqlEventLogStorage
 
 from imagi_pipeline.contract import CREATED_TAG
+from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.landing import publish
 from imagi_pipeline.core.storage.manifests import RequestManifest
@@ -60,7 +61,9 @@ def csv_of(urls: list[str]) -> str:
 def purge_it(installation: Installation, *, dry_run: bool = False, days_later: float = 3) -> Purged:
     """Return a purge some days from now: then the runs and images of the test are no longer fresh."""
     now = time.time() + days_later * DAY
-    return Purge(installation.instance, installation.store, RETENTION, dry_run=dry_run, now=now).work()
+    return Purge(
+        installation.instance, installation.store, RETENTION, limits=CsvLimits(), dry_run=dry_run, now=now
+    ).work()
 
 
 def hand_in(installation: Installation, urls: list[str], *, days_ago: float = 0) -> str:
@@ -235,7 +238,7 @@ def test_old_image_backfills_go_and_leave_the_events_of_living_images(
     late = installation.upload(csv_of([url]))
     os.utime(str(installation.store.uploads / late / "request.json"), (now, now))
     os.utime(str(installation.store.uploads / late / "products.csv"), (now, now))
-    Purge(installation.instance, installation.store, RETENTION, now=now).work()
+    Purge(installation.instance, installation.store, RETENTION, limits=CsvLimits(), now=now).work()
 
     known = history(installation)
     assert known["runs"] == set()
@@ -580,7 +583,7 @@ def test_a_purge_works_on_a_bucket(installation: Installation, monkeypatch: pyte
     store.write(store.result(living, "a.csv"), b"Images\n")
 
     now = between + RETENTION * DAY
-    purged = Purge(installation.instance, store, RETENTION, now=now).work()
+    purged = Purge(installation.instance, store, RETENTION, limits=CsvLimits(), now=now).work()
     assert purged.requests == [expired]
     assert purged.images == [image_key("http://a/old.jpg")]
     left = {file.path.rpartition("/")[2] for file in store.files(store.root)}

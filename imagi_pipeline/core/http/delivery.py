@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.http.client import GuardedClient
 from imagi_pipeline.core.http.deadline import Deadline
-from imagi_pipeline.core.http.failures import seconds_to_wait
 from imagi_pipeline.core.http.limits import FetchLimits
+from imagi_pipeline.core.http.retry_after import seconds_to_wait
 from imagi_pipeline.core.http.target import Target
 from imagi_pipeline.core.http.transfer import Call
 

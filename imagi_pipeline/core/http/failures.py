@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno as errnos
 import os
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import pycurl
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError
+from imagi_pipeline.core.http.retry_after import seconds_to_wait
 from imagi_pipeline.core.printable import printable
 
 _WEIRD_REPLY = 8  # CURLE_WEIRD_SERVER_REPLY and
@@ -66,21 +65,6 @@ def of_status(status: int, reason: str, retry_after: str | None, host: str) -> F
     """Return the failure of an answer whose status is not that of a whole image."""
     words = f"{host} answered {status} {printable(reason)}".rstrip()
     return FetchError(_code_of_status(status), f"{words}.", seconds_to_wait(retry_after))
-
-
-def seconds_to_wait(retry_after: str | None) -> float | None:
-    """Return the seconds from now that a header tells, as a number or an HTTP-date; None for other text."""
-    if retry_after is None:
-        return None
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after[:20])
-    try:
-        moment = parsedate_to_datetime(retry_after)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _not_connected(errno: int, said: str, host: str) -> FetchError:

@@ -2,13 +2,12 @@
 
 Here it is decided which answers are an image: where they redirect to, how large they are. client.py makes
 and guards the call. The engine decides when an attempt is made again and how many run against one host;
-`retry_delay` only tells it how long to wait.
+retry_after.py tells it how long to wait.
 """
 
 from __future__ import annotations
 
 import io
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -32,10 +31,6 @@ LONGEST_VALIDATOR = 1_000
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WHOLE_IMAGE = frozenset({200, 203})
-
-_BACKOFF_BASE = 0.5
-_BACKOFF_LIMIT = 30.0
-_random = random.SystemRandom()
 
 
 class Writable(Protocol):
@@ -197,18 +192,6 @@ class _Download:
     def _too_large(self, size: str) -> FetchError:
         detail = f"{self._host} sends {size} bytes; the limit is {self._limit:,} bytes."
         return FetchError(ErrorCode.TOO_LARGE, detail)
-
-
-def retry_delay(error: FetchError, attempt: int, limits: FetchLimits) -> float | None:
-    """Return the seconds to wait before the next attempt; None when there must be none.
-
-    `attempt` is the number of attempts made so far. The wait is exponential backoff with full jitter, on top
-    of what the host asked for with Retry-After.
-    """
-    asked = error.retry_after or 0.0
-    if not error.transient or attempt >= limits.attempts or asked > limits.max_retry_after:
-        return None
-    return asked + _random.uniform(0, min(_BACKOFF_LIMIT, _BACKOFF_BASE * 2 ** (attempt - 1)))
 
 
 def _first_target(url: str) -> Target:

@@ -14,6 +14,7 @@ from pathlib import Path
 from upath import UPath
 
 from imagi_pipeline.core import reports
+from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.storage.keys import folder_of, is_image_key, is_request_id
@@ -127,10 +128,14 @@ class ImagesInUse:
     image record. Whoever removes images calls `update` before each small batch.
     """
 
-    def __init__(self, store: Store, without: Collection[str] = ()) -> None:
-        """Read what all requests refer to. Raises StorageError: an unreadable file may refer to images."""
+    def __init__(self, store: Store, limits: CsvLimits, without: Collection[str] = ()) -> None:
+        """Read what all requests refer to. Raises StorageError: an unreadable file may refer to images.
+
+        `limits` are those with which runs read a CSV: with others, a CSV that they take may have no image.
+        """
         self.keys: set[str] = set()
         self._store = store
+        self._limits = limits
         self._seen = set(without)
         for name in store.names(store.root / "references"):
             self._look(name.removesuffix(".csv"))
@@ -147,13 +152,13 @@ class ImagesInUse:
         report = self._store.read(self._store.report(request_id))
         if report is not None:  # its enriched CSV names these, whatever a run under way makes
             self.keys.update(reports.keys(report))
-        keys = _keys_of(self._store, request_id)
+        keys = _keys_of(self._store, request_id, self._limits)
         if keys is not None:
             self.keys.update(keys)
             self._seen.add(request_id)
 
 
-def _keys_of(store: Store, request_id: str) -> Iterable[str] | None:
+def _keys_of(store: Store, request_id: str, limits: CsvLimits) -> Iterable[str] | None:
     """Return the keys of the images that a run of a request makes; None while its upload is not whole."""
     try:
         manifest = store.read_manifest(request_id)
@@ -165,16 +170,18 @@ def _keys_of(store: Store, request_id: str) -> Iterable[str] | None:
         return map((manifest or RequestManifest("upload.csv")).image_key, urls)
     if manifest is None:
         return None
-    return map(manifest.image_key, _urls_of(store, request_id, manifest))
+    return map(manifest.image_key, _urls_of(store, request_id, manifest, limits))
 
 
-def _urls_of(store: Store, request_id: str, manifest: RequestManifest) -> list[str]:
+def _urls_of(store: Store, request_id: str, manifest: RequestManifest, limits: CsvLimits) -> list[str]:
     """Return the URLs of a request that is not parsed yet."""
     data = store.read(store.uploads / request_id / manifest.name)
     if data is None:  # nor of a CSV that somebody removed
         return []
     try:
-        table = read_request(data, url_columns=manifest.url_columns, base_url=manifest.base_url)
+        table = read_request(
+            data, url_columns=manifest.url_columns, base_url=manifest.base_url, limits=limits
+        )
     except ImagiError:  # and no run can do anything with this
         return []
     return [reference.url for reference in table.references]

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import errno
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pycurl
 import pytest
@@ -61,15 +59,3 @@ def test_each_status_has_its_code(status: int, code: ErrorCode) -> None:
     assert error.retry_after == 7
     assert error.detail.startswith(f"a.com answered {status} Some")
     assert error.detail.isprintable()
-
-
-def test_time_to_wait_is_seconds_or_a_date_and_never_negative() -> None:
-    now = datetime.now(UTC)
-    assert failures.seconds_to_wait("120") == 120
-    later = failures.seconds_to_wait(format_datetime(now + timedelta(hours=1), usegmt=True))
-    assert later
-    assert 3500 < later <= 3600
-    assert failures.seconds_to_wait(format_datetime(now - timedelta(hours=1), usegmt=True)) == 0
-    assert failures.seconds_to_wait("soon") is None
-    assert failures.seconds_to_wait("-5") is None
-    assert failures.seconds_to_wait(None) is None

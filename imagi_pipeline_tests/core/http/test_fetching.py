@@ -18,7 +18,7 @@ import pycurl
 import pytest
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError
-from imagi_pipeline.core.http.fetching import Fetcher, retry_delay
+from imagi_pipeline.core.http.fetching import Fetcher
 from imagi_pipeline.core.http.limits import FetchLimits
 from imagi_pipeline_tests.servers import ETAG, LAST_MODIFIED, MisbehavingServer, body_of
 
@@ -606,46 +606,3 @@ def test_the_next_address_is_tried_when_one_refuses(
         fetcher.fetch(server.url("/until-close/1"))
         resolve(handles[0], server, "two.example", "127.0.0.9", "127.0.0.1")
         assert fetcher.fetch(server.url("/image/100", host="two.example"))
-
-
-# Retries
-
-
-def error_of(kind: ErrorCode, retry_after: float | None = None) -> FetchError:
-    return FetchError(kind, "It failed.", retry_after)
-
-
-def test_the_wait_grows_with_each_attempt_up_to_a_limit() -> None:
-    patient = limits(attempts=100)
-    error = error_of(ErrorCode.TIMEOUT)
-    longest = [
-        max(retry_delay(error, attempt, patient) or 0 for _ in range(300)) for attempt in (1, 2, 3, 20)
-    ]
-    assert longest == sorted(longest)
-    assert longest[0] <= 0.5 < longest[1] <= 1 < longest[2] <= 2 < longest[3] <= 30
-
-
-def test_waits_are_spread_so_that_downloads_do_not_come_back_together() -> None:
-    waits = {retry_delay(error_of(ErrorCode.TIMEOUT), 3, limits()) for _ in range(20)}
-    assert len(waits) == 20
-
-
-def test_a_host_is_given_at_least_the_time_it_asked_for() -> None:
-    for _ in range(50):
-        delay = retry_delay(error_of(ErrorCode.RATE_LIMITED, retry_after=10), 1, limits())
-        assert delay is not None
-        assert 10 <= delay <= 11
-
-
-@pytest.mark.parametrize(
-    ("error", "attempt"),
-    [
-        (error_of(ErrorCode.HTTP_404), 1),
-        (error_of(ErrorCode.BLOCKED_ADDRESS, retry_after=1), 1),
-        (error_of(ErrorCode.TIMEOUT), 4),
-        (error_of(ErrorCode.RATE_LIMITED, retry_after=61), 1),
-    ],
-    ids=["permanent", "permanent with a wait", "attempts used up", "wait too long"],
-)
-def test_some_failures_are_final(error: FetchError, attempt: int) -> None:
-    assert retry_delay(error, attempt, limits(attempts=4, max_retry_after=60)) is None

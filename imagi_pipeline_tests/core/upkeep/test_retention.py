@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage import keys
@@ -113,7 +114,7 @@ def test_images_are_referred_to_by_parsed_and_by_unparsed_requests(store: Store)
     store.write(store.references(parsed), f"url\n{URLS[1]}\n{URLS[1]}\n".encode())
     upload(store, URLS[2:3])
     upload(store, ["no images at all"])
-    in_use = ImagesInUse(store, without=[gone])
+    in_use = ImagesInUse(store, CsvLimits(), without=[gone])
     assert in_use.keys == {KEYS[1], KEYS[2]}
     upload(store, URLS[3:])
     in_use.update()
@@ -123,19 +124,25 @@ def test_images_are_referred_to_by_parsed_and_by_unparsed_requests(store: Store)
 def test_the_images_of_a_report_are_referred_to_whatever_the_next_run_is_to_make(store: Store) -> None:
     request_id = upload(store, URLS[:1])
     store.write(store.report(request_id), f"url,key\n{URLS[0]},{KEYS[1]}\n".encode())
-    assert ImagesInUse(store).keys == {KEYS[0], KEYS[1]}
+    assert ImagesInUse(store, CsvLimits()).keys == {KEYS[0], KEYS[1]}
 
 
 def test_the_images_of_a_version_without_options_are_referred_to_by_their_old_keys(store: Store) -> None:
     request_id = str(uuid.uuid4())
     store.write_upload(request_id, RequestManifest("a.csv"), f"Images\n{URLS[0]}\n".encode())
-    assert ImagesInUse(store).keys == {keys.image_key(URLS[0], None)}
+    assert ImagesInUse(store, CsvLimits()).keys == {keys.image_key(URLS[0], None)}
+
+
+def test_a_csv_beyond_the_usual_limits_refers_to_images_where_the_limits_are_wider(store: Store) -> None:
+    upload(store, URLS[:3])
+    assert ImagesInUse(store, CsvLimits(max_rows=2)).keys == set()
+    assert ImagesInUse(store, CsvLimits(max_rows=10)).keys == set(KEYS[:3])
 
 
 def test_an_upload_counts_once_it_is_whole(store: Store) -> None:
     request_id = str(uuid.uuid4())
     store.write(store.uploads / request_id / "a.csv", f"Images\n{URLS[0]}\n".encode())
-    in_use = ImagesInUse(store)
+    in_use = ImagesInUse(store, CsvLimits())
     assert in_use.keys == set()
     store.write(store.uploads / request_id / "request.json", MANIFEST.to_json())
     in_use.update()
@@ -148,7 +155,7 @@ def test_a_request_that_cannot_be_read_is_no_request_without_images(store: Store
     path.unlink()
     path.mkdir()
     with pytest.raises(StorageError):
-        ImagesInUse(store)
+        ImagesInUse(store, CsvLimits())
 
 
 def test_what_a_killed_gateway_left_goes_after_a_day(store: Store) -> None:

@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from imagi_pipeline.core.csv.limits import CsvLimits
-from imagi_pipeline.gateway.upload_reading import FairTurns, UploadReader
+from imagi_pipeline.gateway.csv_reading_turns import FairTurns, UploadReader
 
 HUGE = b"image\n" + b"".join(b"https://a.com/%d.jpg\n" % number for number in range(400_000))
 
