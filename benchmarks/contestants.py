@@ -21,8 +21,8 @@ from imagi_pipeline.core.images.codec_pool import KEEP_FREED_MEMORY
 from imagi_pipeline.core.images.compress import compress
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.limits import EngineLimits
+from imagi_pipeline.core.storage.keys import image_key
 from imagi_pipeline.core.storage.store import Store
-from imagi_pipeline_tests.records import image_keys
 
 IMAGES_COLUMN = "Input Image Urls"
 
@@ -85,7 +85,8 @@ def _run_engine(urls: Sequence[str], compression: CompressionSettings, out: Path
     limits = EngineLimits(FetchLimits(allowed_networks=(ip_network("127.0.0.0/8"),)))
 
     def run() -> None:
-        for result in compress_images(image_keys(urls), Store(out), compression, limits):
+        keys = {url: image_key(url, compression.identity) for url in urls}
+        for result in compress_images(keys, Store(out), compression, limits):
             assert result.status == "ok", result
 
     return own_figures(run)

@@ -58,6 +58,8 @@ def cpu(folder: Path) -> None:
     spent = dict.fromkeys(ways, 0.0)
     written = dict.fromkeys(ways, 0)
     files = sorted(folder.glob("*.jpg"))
+    for way in ways.values():
+        way(files[0].read_bytes())  # imports and tables are not an image's cost
     for path in files:
         data = path.read_bytes()
         for name, way in ways.items():

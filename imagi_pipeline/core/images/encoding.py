@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PIL import Image
 
 from imagi_pipeline.core.images.compressed_image import Encoded
@@ -19,10 +21,18 @@ def encode(
 ) -> Encoded:
     """Return the image as a file of the format, which must be able to hold it."""
     if output_format == "JPEG":
-        return encode_jpeg(image, settings)
+        return encode_jpeg(image, settings, _luma_steps(source, image))
     if output_format == "PNG":
         return encode_png(image, settings)
     return Encoded(_encode_by_pillow(source, image, output_format, settings), "pillow")
+
+
+def _luma_steps(source: SourceImage, image: Image.Image) -> Sequence[int] | None:
+    """Return the steps that a JPEG was quantized with; None when its blocks are no blocks of the image."""
+    tables: dict[int, list[int]] = getattr(source.image, "quantization", {})
+    if sorted(image.size) != sorted((source.width, source.height)):
+        return None
+    return tables.get(0)
 
 
 def _encode_by_pillow(

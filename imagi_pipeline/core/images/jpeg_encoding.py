@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from types import ModuleType
 
 from PIL import Image
@@ -11,28 +12,30 @@ from imagi_pipeline.core.images.compressed_image import Encoded
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import in_8_bits
 from imagi_pipeline.core.images.jpeg_coefficients import Huffman, rewritten
-from imagi_pipeline.core.images.jpeg_quality import jpegli_quality
+from imagi_pipeline.core.images.jpeg_quality import jpegli_quality, stepping_over
 from imagi_pipeline.core.images.saving import saved
 
 
-def encode_jpeg(image: Image.Image, settings: CompressionSettings) -> Encoded:
-    """Return the image as a JPEG by the preset; what is transparent lies on white."""
+def encode_jpeg(
+    image: Image.Image, settings: CompressionSettings, source_steps: Sequence[int] | None = None
+) -> Encoded:
+    """Return the image as a JPEG by the preset; what is transparent lies on white.
+
+    `source_steps` are the steps for luma of the JPEG of the same size that it was, if it was one.
+    """
     image = _on_white(in_8_bits(image) if image.mode == "I;16" else image)
+    quality = stepping_over(settings.effective_quality, source_steps)
     if settings.preset == "fast":
-        return Encoded(encode_plain_jpeg(image, settings.effective_quality), "pillow")
+        return Encoded(encode_plain_jpeg(image, quality), "pillow")
     if image.mode == "RGB" and (encoded := encode_by_jpegli(image.tobytes(), image.size, settings)):
         return encoded
+    progressive = settings.preset == "small"
     try:
         data = saved(
-            image,
-            "JPEG",
-            quality=settings.effective_quality,
-            subsampling="4:2:0",
-            progressive=settings.preset == "small",
-            optimize=True,
+            image, "JPEG", quality=quality, subsampling="4:2:0", progressive=progressive, optimize=True
         )
     except OSError:  # noise does not fit into the buffer that Pillow has for this; a plain JPEG needs none
-        data = encode_plain_jpeg(image, settings.effective_quality)
+        data = encode_plain_jpeg(image, quality)
     return Encoded(data, "pillow")
 
 
