@@ -25,7 +25,7 @@ def test_settings_are_read_back_from_their_identity(settings: CompressionSetting
 
 @pytest.mark.parametrize("text", ["", "v3-balanced-q80-same", "balanced-q80", "best-q80-same", "small-q70"])
 def test_a_text_that_is_no_identity_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no settings of images"):
+    with pytest.raises(ValueError, match="no text of image settings"):
         CompressionSettings.of(text)
 
 
