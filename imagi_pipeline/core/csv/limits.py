@@ -21,7 +21,7 @@ class CsvLimits:
     max_cells: int = 100_000_000
     max_references: int = 5_000_000
     max_problems: int = 200_000
-    timeout: float = 300.0
+    timeout: float = 300
     memory_bytes: int = 2_000_000_000
 
     def check_rows(self, count: int) -> None:
