@@ -12,7 +12,7 @@ from statistics import median
 
 import dagster as dg
 
-from imagi_pipeline.orchestration.internals.event_batches import report_materializations
+from imagi_pipeline.orchestration.internals.event_batches import report_events
 
 Reporter = Callable[[dg.OpExecutionContext, Sequence[dg.AssetMaterialization]], None]
 
@@ -28,8 +28,7 @@ def main() -> None:
     ratios = []
     for number in range(arguments.rounds):
         batch, single = (
-            milliseconds_per_event(report, arguments.events)
-            for report in (report_materializations, report_one_by_one)
+            milliseconds_per_event(report, arguments.events) for report in (report_events, report_one_by_one)
         )
         ratios.append(single / batch)
         print(f"{number} batch {batch:.2f} ms, log_event {single:.2f} ms an event: x{single / batch:.1f}")

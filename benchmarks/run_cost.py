@@ -123,7 +123,7 @@ def add_images(instance: Any, count: int) -> None:
     import dagster as dg
 
     from imagi_pipeline.orchestration.event_metadata import materialization
-    from imagi_pipeline.orchestration.internals.event_batches import report_materializations
+    from imagi_pipeline.orchestration.internals.event_batches import report_events
     from imagi_pipeline_tests.records import image_key, image_record
 
     urls = (
@@ -139,7 +139,7 @@ def add_images(instance: Any, count: int) -> None:
                 materialization(image_key(url), image_record(url), "https://cdn.example/media")
                 for url in some
             ]
-            report_materializations(context, events)
+            report_events(context, events)
 
     @dg.job
     def process_csv() -> None:

@@ -65,6 +65,8 @@ class ImageResult:
     status: Literal["ok", "reused", "failed"]
     record: ImageRecord | None = None
     error: ImageError | None = None
+    attempts: int = 0
+    """How often a failed one was asked for; 0 if it was not tried, because its host was down."""
     thumbnails: Thumbnails | None = None
 
 
@@ -215,13 +217,13 @@ class _Work:
             except FetchError as error:
                 return self._after_failed_download(download, error)
             except ImageError as error:
-                return self._failed(download.url, error)
+                return self._failed(download, error)
             except StorageError:
                 raise
             except Exception as error:  # noqa: BLE001 - what nobody foresaw costs one image
                 _log.exception("Unforeseen failure of %s", download.url)
                 detail = f"{type(error).__name__}: {error}."
-                return self._failed(download.url, InternalError(ErrorCode.INTERNAL_ERROR, detail))
+                return self._failed(download, InternalError(ErrorCode.INTERNAL_ERROR, detail))
 
     def _attempt(self, download: Download, place: contextlib.ExitStack, memory: Lease) -> ImageResult:
         url, key = download.url, self._keys[download.url]
@@ -294,13 +296,14 @@ class _Work:
             self._schedule.host_answered(download.host)
         delay = retry_delay(error, download.attempt, self._limits.fetching)
         if delay is None or self._schedule.is_down(download.host):
-            return self._failed(download.url, error)
+            return self._failed(download, error)
         self._schedule.try_again(download, delay)
         return None
 
-    def _failed(self, url: str, error: ImageError) -> ImageResult:
-        key = self._keys[url]
-        return ImageResult(url, key, "failed", self._store.read_record(key), error)
+    def _failed(self, download: Download, error: ImageError) -> ImageResult:
+        key = self._keys[download.url]
+        attempts = download.attempt - (error.kind is ErrorCode.HOST_DOWN)
+        return ImageResult(download.url, key, "failed", self._store.read_record(key), error, attempts)
 
 
 def _digest(data: bytes) -> str:

@@ -1,8 +1,8 @@
-"""Find the images of a request, and the URL that belongs to the key of an image."""
+"""Find the images of a request, and by the key of an image its URL and the requests that name it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -64,6 +64,18 @@ def images_of_keys(store: Store, keys: Iterable[str]) -> list[Image]:
         if not missing:
             break
     return [found[key] for key in keys if key in found]
+
+
+def requests_naming(store: Store, keys: Collection[str]) -> dict[str, list[str]]:
+    """Return by key the requests that name an image, newest first, as `products.csv (<request id>)`."""
+    found: dict[str, list[str]] = {key: [] for key in keys}
+    for path in store.reference_tables():
+        data, request_id = store.read(path), PurePath(path.name).stem
+        manifest = _manifest(store, request_id)
+        for url in reports.distinct_urls(reports.Table(data)) if data else ():
+            if (key := manifest.image_key(url)) in found:
+                found[key].append(f"{manifest.name} ({request_id})")
+    return found
 
 
 def _manifest(store: Store, request_id: str) -> RequestManifest:

@@ -19,7 +19,7 @@ from imagi_pipeline.core.csv.enriching import enriched_pieces
 from imagi_pipeline.core.csv.table import CsvTable
 from imagi_pipeline.core.engine import ImageResult, compress_images
 from imagi_pipeline.core.errors import StorageError
-from imagi_pipeline.core.image_lookup import Image, images_of_keys
+from imagi_pipeline.core.image_lookup import Image, images_of_keys, requests_naming
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.options import MOST, WORDS
 from imagi_pipeline.core.storage.store import Store, remove_if_empty
@@ -48,7 +48,6 @@ from imagi_pipeline.orchestration.partitions import (
 from imagi_pipeline.orchestration.progress import (
     Context,
     ImageProgress,
-    add_image_partitions,
     failure,
     tag_end,
     tag_found,
@@ -148,7 +147,10 @@ def compressed_image(context: dg.AssetExecutionContext, imagi: ImagiResource) ->
     known = [image.key for image in images]
     failures = [f"{key}: no request names this image." for key in keys if key not in set(known)]
     tag_start(context, len(images))
-    progress = ImageProgress(context, imagi.settings().public_url, known, report_all=True)
+    naming = cache(lambda: requests_naming(store, known))  # looked for only when an image failed
+    progress = ImageProgress(
+        context, imagi.settings().public_url, known, named_by=lambda key: naming()[key], report_all=True
+    )
     results = _compress(imagi, images, progress)
     failures += [f"{done.key}: {done.url}: {done.error.message}" for done in results if done.error]
     # A generator has no output: of a plain function Dagster would report all partitions once more.
@@ -354,9 +356,12 @@ class _Chunk:
     def compress(self, *, is_one_of_many: bool) -> dict[str, Any]:
         """Compress the images; return their part of the report as CSV, pictures of the first as JSON."""
         keys = [image.key for image in self._images]
-        add_image_partitions(self._context, keys)
         public_url = self._imagi.settings().public_url
-        progress = ImageProgress(self._context, public_url, keys, is_one_of_many=is_one_of_many)
+        request_id = self._context.partition_key
+        request = f"{read_manifest(self._imagi.store(), request_id).name} ({request_id})"
+        progress = ImageProgress(
+            self._context, public_url, keys, named_by=lambda _: [request], is_one_of_many=is_one_of_many
+        )
         rows, pairs = [], []
         wanted = CONTACT_SHEET_IMAGES if self._start == 0 else 0
         settled = _settled(self._context, self._imagi.store())

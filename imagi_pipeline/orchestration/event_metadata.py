@@ -133,6 +133,24 @@ def materialization(key: str, record: ImageRecord, public_url: str) -> dg.AssetM
     )
 
 
+def failure_observation(result: ImageResult, requests: list[str]) -> dg.AssetObservation:
+    """Return what a failed image leaves on its partition: why, and which `requests` name it."""
+    assert result.error is not None
+    return dg.AssetObservation(
+        asset_key=COMPRESSED_IMAGE,
+        partition=result.key,
+        description=result.error.message,
+        metadata={
+            "source_url": dg.MetadataValue.url(result.url),
+            "error_code": result.error.code,
+            "error": result.error.message,
+            "may_pass": result.error.transient,
+            "attempts": result.attempts,
+            "requests": "\n".join(requests),
+        },
+    )
+
+
 def thumbnail_pair(result: ImageResult) -> dict[str, Any]:
     """Return an image before and after, as text that can be sent as JSON."""
     assert result.thumbnails is not None

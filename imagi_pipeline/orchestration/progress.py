@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -32,7 +32,8 @@ from imagi_pipeline.core.reports import ReportSummary
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration import event_metadata as metadata
 from imagi_pipeline.orchestration.internals.event_batches import (
-    report_materializations,
+    AssetEvent,
+    report_events,
     reported_data_versions,
 )
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, images_partitions_def
@@ -115,7 +116,7 @@ def tag_end(context: Context, summary: ReportSummary) -> None:
 
 
 def add_image_partitions(context: Context, keys: Sequence[str]) -> None:
-    """Add the partitions of images before the work, so that the UI shows an image that fails as missing."""
+    """Add the partitions of images that have none yet."""
     context.instance.add_dynamic_partitions(str(images_partitions_def.name), keys)
 
 
@@ -154,6 +155,10 @@ def _tell(context: Context, error: Exception) -> None:
 class ImageProgress:
     """Reports images as they finish: about once a second their events in one batch, and the run's counts.
 
+    Good images get their partitions first and failed images at the end, so that the failed ones stand side by
+    side: a backfill starts a run for each gap between its partitions. `named_by` tells by key which requests
+    name an image.
+
     An image that is reused, and that Dagster knows as it is, has no event: nothing new. With `report_all`
     it has one, because a backfill of images counts a partition without an event as failed. With
     `is_one_of_many`, other steps of the run count as well.
@@ -165,6 +170,7 @@ class ImageProgress:
         public_url: str,
         keys: Sequence[str],
         *,
+        named_by: Callable[[str], list[str]],
         report_all: bool = False,
         is_one_of_many: bool = False,
     ) -> None:
@@ -173,17 +179,23 @@ class ImageProgress:
         self._keys = keys
         self._report_all = report_all
         self._is_one_of_many = is_one_of_many
-        self._events: list[dg.AssetMaterialization] = []
+        self._named_by = named_by
+        self._events: list[AssetEvent] = []
+        self._done_keys: list[str] = []
         self._done = self._failed = self._counted = self._counted_failed = 0
         self._flushed_at = self._counted_at = time.monotonic()
 
     def add(self, result: ImageResult) -> None:
-        """Count an image, and report it unless it failed."""
+        """Count an image, and report it, or why it failed."""
         self._done += 1
         is_known = not self._report_all and result.status == "reused" and self._is_known(result)
         if result.record and not result.error and not is_known:
             self._events.append(metadata.materialization(result.key, result.record, self._public_url))
-        self._failed += result.status == "failed"
+        if result.status == "failed":
+            self._failed += 1
+            self._events.append(metadata.failure_observation(result, self._named_by(result.key)))
+        else:
+            self._done_keys.append(result.key)
         now = time.monotonic()
         if len(self._events) >= MOST_EVENTS_IN_A_BATCH or now - self._flushed_at >= SECONDS_BETWEEN_FLUSHES:
             self._flush()
@@ -194,6 +206,7 @@ class ImageProgress:
     def finish(self) -> None:
         """Write what has not been written yet; the last count of a whole request is `tag_end`'s."""
         self._flush()
+        add_image_partitions(self._context, self._keys)
         if self._is_one_of_many or self._report_all or self._done < len(self._keys):
             self._count()
 
@@ -207,8 +220,9 @@ class ImageProgress:
         return reported_data_versions(self._context.instance, COMPRESSED_IMAGE, self._keys)
 
     def _flush(self) -> None:
-        report_materializations(self._context, self._events)
-        self._events = []
+        add_image_partitions(self._context, self._done_keys)
+        report_events(self._context, self._events)
+        self._done_keys, self._events = [], []
         self._flushed_at = time.monotonic()
 
     def _count(self) -> None:

@@ -76,6 +76,51 @@ def test_every_image_is_a_partition_and_a_failed_one_is_missing(
     assert installation.instance.get_materialized_partitions(IMAGES) == keys - {image_key(urls[2])}
 
 
+def test_a_failed_image_leaves_on_its_partition_why_and_which_requests_name_it(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    missing, busy = f"{image_host.base}/gone.jpg", f"{image_host.base}/busy.jpg"
+    image_host.failures = {"/busy.jpg": [503] * 9}
+    first = installation.process(csv_of([*image_host.add("a.jpg"), busy, missing]))
+    (observed,) = observations(installation, busy)
+    assert (observed["source_url"], observed["attempts"], observed["may_pass"]) == (
+        busy,
+        Settings().attempts,
+        True,
+    )
+    assert observed["requests"] == f"products.csv ({first.request_id})"
+
+    second = installation.process(csv_of([missing]))
+    installation.materialize("compressed_image", partition=image_key(missing))
+    newest, *others = observations(installation, missing)
+    assert len(others) == 2
+    named = [f"products.csv ({request.request_id})" for request in (second, first)]
+    assert newest["requests"].splitlines() == named
+    assert (newest["error_code"], newest["attempts"], newest["may_pass"]) == ("http_404", 1, False)
+    assert "answered 404 Not Found" in newest["error"]
+
+
+def observations(installation: Installation, url: str) -> list[dict[str, Any]]:
+    """The metadata of what was observed of an image, the newest first."""
+    wanted = dg.AssetRecordsFilter(asset_key=IMAGES, asset_partitions=[image_key(url)])
+    records = installation.instance.fetch_observations(wanted, limit=10).records
+    found = [record.event_log_entry.asset_observation for record in records]
+    return [{name: value.value for name, value in each.metadata.items()} for each in found if each]
+
+
+def test_failed_images_stand_side_by_side_so_that_a_backfill_of_them_is_one_run(
+    installation: Installation, image_host: ImageHost
+) -> None:
+    urls = image_host.add(*(f"{number}.jpg" for number in range(20)))
+    for number in range(0, 20, 3):
+        del image_host.files[f"/{number}.jpg"]
+    installation.process(csv_of(urls))
+    keys = installation.instance.get_dynamic_partitions("images")
+    failed = set(keys) - installation.instance.get_materialized_partitions(IMAGES)
+    assert len(failed) == 7
+    assert set(keys[-7:]) == failed
+
+
 def test_an_image_event_tells_source_sizes_and_versions(
     installation: Installation, image_host: ImageHost
 ) -> None:

@@ -12,19 +12,17 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.event_log import InMemoryEventLogStorage, SqlEventLogStorage
 from dagster._serdes import ConfigurableClassData
 
-from imagi_pipeline.orchestration.internals.event_batches import report_materializations
+from imagi_pipeline.orchestration.internals.event_batches import AssetEvent, report_events
 from imagi_pipeline_tests.storages import ON_EVERY_STORAGE
 
 IMAGE = dg.AssetKey(["shop", "compressed_image"])
 IMAGES = dg.DynamicPartitionsDefinition(name="images")
 KEYS = ["shoe-red-01", "shoe-blue-02", "hat-03"]
 
-Reporter = Callable[[dg.OpExecutionContext, Sequence[dg.AssetMaterialization]], None]
+Reporter = Callable[[dg.OpExecutionContext, Sequence[AssetEvent]], None]
 
 
-def report_one_by_one(
-    context: dg.OpExecutionContext, materializations: Sequence[dg.AssetMaterialization]
-) -> None:
+def report_one_by_one(context: dg.OpExecutionContext, materializations: Sequence[AssetEvent]) -> None:
     for materialization in materializations:
         context.log_event(materialization)
 
@@ -44,9 +42,11 @@ def image(key: str, **fields: Any) -> dg.AssetMaterialization:
     )
 
 
-MATERIALIZATIONS = [
+EVENTS: list[AssetEvent] = [
     *(image(key) for key in KEYS),
     dg.AssetMaterialization("unpartitioned"),
+    dg.AssetObservation(IMAGE, partition=KEYS[1], description="Gone.", metadata={"attempts": 3}),
+    dg.AssetObservation(IMAGE, partition=KEYS[2], tags={"why": "404"}),
     image(KEYS[1]),
     image(KEYS[0], description="Compressed again."),
     dg.AssetMaterialization(["shop", "thumbnail"], partition=KEYS[0]),
@@ -85,7 +85,7 @@ def run_step(
 
 
 def report_from_op(instance: dg.DagsterInstance, report: Reporter) -> str:
-    return run_step(instance, lambda context: report(context, MATERIALIZATIONS)).run_id
+    return run_step(instance, lambda context: report(context, EVENTS)).run_id
 
 
 def report_from_mapped_op(instance: dg.DagsterInstance, report: Reporter) -> str:
@@ -96,7 +96,7 @@ def report_from_mapped_op(instance: dg.DagsterInstance, report: Reporter) -> str
 
     @dg.op
     def compress(context: dg.OpExecutionContext, chunk: int) -> None:
-        report(context, MATERIALIZATIONS[chunk:])
+        report(context, EVENTS[chunk:])
 
     @dg.graph
     def report_graph() -> None:
@@ -117,7 +117,7 @@ def report_from_asset(instance: dg.DagsterInstance, report: Reporter) -> str:
     def compression_report(context: dg.AssetExecutionContext) -> None:
         if context.retry_number == 0:
             raise ConnectionError("the second attempt reports")
-        report(context.op_execution_context, MATERIALIZATIONS)
+        report(context.op_execution_context, EVENTS)
 
     job = dg.Definitions(
         assets=[compression_report], jobs=[dg.define_asset_job("process_csv")]
@@ -129,7 +129,7 @@ def report_from_asset(instance: dg.DagsterInstance, report: Reporter) -> str:
 
 REPORTED_EVENTS = """
     SELECT event, dagster_event_type, step_key, asset_key, partition FROM event_logs
-    WHERE dagster_event_type = 'ASSET_MATERIALIZATION' AND run_id = :run_id
+    WHERE dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION') AND run_id = :run_id
     AND asset_key != '["compression_report"]' ORDER BY id
 """
 EVENT_TAGS = """
@@ -191,8 +191,8 @@ def test_a_batch_stores_what_log_event_stores_but_for_what_is_left_out(
     report_from: Callable[[dg.DagsterInstance, Reporter], str],
 ) -> None:
     expected = stored(plain, report_from(plain, report_one_by_one))
-    assert stored(instance, report_from(instance, report_materializations)) == expected
-    assert len(expected["run"]) >= len(MATERIALIZATIONS)
+    assert stored(instance, report_from(instance, report_events)) == expected
+    assert len(expected["run"]) >= len(EVENTS)
     assert expected["run"] == expected["index"]
     assert expected["tags"]
     assert len(expected["assets"]) == 3
@@ -200,7 +200,7 @@ def test_a_batch_stores_what_log_event_stores_but_for_what_is_left_out(
 
 @ON_EVERY_STORAGE
 def test_the_asset_row_names_the_newest_event_of_its_asset(instance: dg.DagsterInstance) -> None:
-    report_from_op(instance, report_materializations)
+    report_from_op(instance, report_events)
     newest = instance.fetch_materializations(IMAGE, limit=1).records[0]
     asset = instance.get_asset_records([IMAGE])[0].asset_entry
     assert asset.last_materialization_record == newest
@@ -208,7 +208,7 @@ def test_the_asset_row_names_the_newest_event_of_its_asset(instance: dg.DagsterI
     assert newest.event_log_entry.message == "Compressed again."
 
 
-@pytest.mark.parametrize("report", [report_one_by_one, report_materializations])
+@pytest.mark.parametrize("report", [report_one_by_one, report_events])
 @ON_EVERY_STORAGE
 def test_dagster_answers_every_question_about_partitions_as_after_log_event(
     plain: dg.DagsterInstance, instance: dg.DagsterInstance, report: Reporter
@@ -263,17 +263,18 @@ def test_a_storage_of_another_kind_gets_one_batch_for_each_row_of_events_of_one_
     storage = {"module": __name__, "class": BatchRecordingStorage.__name__}
     reference = InstanceRef.from_dir(str(tmp_path), overrides={"event_log_storage": storage})
     with dg.DagsterInstance.from_ref(reference) as instance:
-        result = run_step(instance, lambda context: report_materializations(context, MATERIALIZATIONS))
+        result = run_step(instance, lambda context: report_events(context, EVENTS))
         event_log = instance.event_log_storage
         assert isinstance(event_log, BatchRecordingStorage)
-        assert [len(batch) for batch in event_log.batches] == [3, 1, 2, 1]
+        assert [len(batch) for batch in event_log.batches] == [3, 1, 2, 2, 1]
         run_log = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-        assert [entry.asset_materialization for entry in run_log] == MATERIALIZATIONS
+        made = [event for event in EVENTS if isinstance(event, dg.AssetMaterialization)]
+        assert [entry.asset_materialization for entry in run_log] == made
         assert instance.get_materialized_partitions(IMAGE) == set(KEYS)
 
 
 def test_an_empty_batch_writes_nothing(instance: dg.DagsterInstance) -> None:
-    result = run_step(instance, lambda context: report_materializations(context, []))
+    result = run_step(instance, lambda context: report_events(context, []))
     assert result.success
     assert instance.fetch_materializations(IMAGE, limit=1).records == []
 
@@ -281,8 +282,8 @@ def test_an_empty_batch_writes_nothing(instance: dg.DagsterInstance) -> None:
 @ON_EVERY_STORAGE
 def test_a_second_batch_continues_the_history_of_the_first(instance: dg.DagsterInstance) -> None:
     def two_batches(context: dg.OpExecutionContext) -> None:
-        report_materializations(context, [image(KEYS[0]), image(KEYS[1])])
-        report_materializations(context, [image(KEYS[2]), image(KEYS[0])])
+        report_events(context, [image(KEYS[0]), image(KEYS[1])])
+        report_events(context, [image(KEYS[2]), image(KEYS[0])])
 
     result = run_step(instance, two_batches)
     history = instance.fetch_materializations(IMAGE, limit=10, ascending=True).records
@@ -297,7 +298,7 @@ def test_a_batch_of_a_thousand_arrives_whole_and_in_order(instance: dg.DagsterIn
     keys = [f"image-{number:04}" for number in range(1000)]
     run_step(
         instance,
-        lambda context: report_materializations(context, [image(key) for key in keys]),
+        lambda context: report_events(context, [image(key) for key in keys]),
     )
     history = instance.fetch_materializations(IMAGE, limit=1000, ascending=True).records
     assert [record.partition_key for record in history] == keys
