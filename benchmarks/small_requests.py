@@ -2,10 +2,12 @@
 
     python benchmarks/small_requests.py
     python benchmarks/small_requests.py --beside FOLDER    # another checkout, measured in turns with this one
+    python benchmarks/small_requests.py --postgres         # and this one on a PostgreSQL server of its own
 
 Starts a whole `imagi serve` of each checkout on loopback with one image host, and measures in turns: a CSV
 that is uploaded, one that is dropped into the landing folder, and many that are uploaded at once. Then
 `imagi process`, started by itself, and what one request writes: events, and connections opened to databases.
+The processor time of the PostgreSQL server is not counted.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import command, descendants
 from imagi_pipeline_tests.running_service import Service, running_service
+from imagi_pipeline_tests.storages import POSTGRES, PostgresServer, furnish, postgres_server
 
 HERE = Path(__file__).parents[1]
 IMAGES_FOR_LATENCY, IMAGES_FOR_COST = 3, 5
+IMAGES_ALONE = 3, 10
 SECONDS_BETWEEN_QUESTIONS = 0.05
 SECONDS_TO_WAIT = 120.0
 SECONDS_IDLE = 20.0
@@ -78,6 +82,11 @@ class Checkout:
         self._number = 0
         self.figures: dict[str, list[float]] = {}
         self.shares: Counter[str] = Counter()
+
+    def use_postgres(self, server: PostgresServer) -> None:
+        """Have its homes name databases of a server."""
+        for name in (self.name, f"{self.name}-alone"):
+            furnish(self._folder / name / "home", POSTGRES, server.new_database())
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
@@ -127,16 +136,17 @@ class Checkout:
 
     def process(self) -> None:
         """`imagi process` as a command of its own, on a home that exists."""
-        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        self._python("-m", "imagi_pipeline", *self._command())
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.note("imagi process, s", time.perf_counter() - start)
-        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        self.note("imagi process: CPU, s", used)
+        for images in IMAGES_ALONE:
+            start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            self._python("-m", "imagi_pipeline", *self._command(images))
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self.note(f"imagi process of {images} images, s", time.perf_counter() - start)
+            used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            self.note(f"imagi process of {images} images: CPU, s", used)
 
     def count(self) -> None:
         """What one request in one process writes and opens."""
-        for name, value in json.loads(self._python("-c", COUNT, *self._command())).items():
+        for name, value in json.loads(self._python("-c", COUNT, *self._command(IMAGES_FOR_LATENCY))).items():
             self.note(name, value)
 
     def note(self, name: str, value: float) -> None:
@@ -149,9 +159,9 @@ class Checkout:
         names = (f"{self.name}-{self._number}-{image}.jpg" for image in range(images))
         return "Image\n" + "\n".join(self._host.add(*names)) + "\n"
 
-    def _command(self) -> list[str]:
+    def _command(self, images: int) -> list[str]:
         path = self._folder / f"{self.name}-{self._number}.csv"
-        path.write_text(self.csv(IMAGES_FOR_LATENCY))
+        path.write_text(self.csv(images))
         return ["process", str(path)]
 
     def _python(self, *arguments: str) -> str:
@@ -225,14 +235,22 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--beside", type=Path, help="root of another checkout of this project")
+    parser.add_argument("--postgres", action="store_true", help="also on a PostgreSQL server of its own")
     parser.add_argument("--rounds", type=int, default=20, help="of a single upload")
     parser.add_argument("--drops", type=int, default=5)
     parser.add_argument("--uploads", type=int, default=20, help="at once")
     parser.add_argument("--bursts", type=int, default=2)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="imagi-small-") as name, ImageHost() as host:
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="imagi-small-"))
+        host = stack.enter_context(ImageHost())
         roots = {"this": HERE} | ({"beside": options.beside.absolute()} if options.beside else {})
         checkouts = [Checkout(root, Path(name), host, which) for which, root in roots.items()]
+        if options.postgres:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imagi-postgres-"))
+            server = stack.enter_context(postgres_server(Path(folder)))
+            checkouts.append(Checkout(HERE, Path(name), host, "postgres"))
+            checkouts[-1].use_postgres(server)
         for checkout in checkouts:
             checkout.count()
         with contextlib.ExitStack() as services:

@@ -20,6 +20,7 @@ from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.records import image_key, image_keys
+from imagi_pipeline_tests.storages import ON_EVERY_STORAGE
 
 IMAGES = dg.AssetKey("compressed_image")
 
@@ -45,6 +46,7 @@ def result_rows(installation: Installation, request_id: str) -> list[dict[str, s
     return list(csv.DictReader(io.StringIO(data)))
 
 
+@ON_EVERY_STORAGE
 def test_a_csv_comes_back_with_the_urls_of_stored_images(
     installation: Installation, image_host: ImageHost
 ) -> None:
@@ -167,6 +169,7 @@ def test_an_image_of_two_requests_is_one_image(installation: Installation, image
     assert not [event for event in reported if event.get_dagster_event().asset_key == IMAGES]
 
 
+@ON_EVERY_STORAGE
 def test_an_image_that_was_stored_by_a_run_that_died_is_reported_by_the_next(
     installation: Installation, image_host: ImageHost
 ) -> None:
@@ -304,6 +307,7 @@ def test_an_image_that_vanished_from_the_storage_fails_its_check(
     assert image.stem in str(evaluation.description)
 
 
+@ON_EVERY_STORAGE
 def test_many_chunks_count_as_one_request(
     installation: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

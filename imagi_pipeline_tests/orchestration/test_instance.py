@@ -11,6 +11,7 @@ from imagi_pipeline.orchestration.instance import furnish_home, open_instance, r
 from imagi_pipeline.orchestration.run_launcher import ImagiRunLauncher
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
+from imagi_pipeline_tests.storages import ON_EVERY_STORAGE
 
 PACKAGED = resources.files("imagi_pipeline.orchestration") / "dagster.yaml"
 
@@ -68,6 +69,7 @@ def test_an_instance_that_captures_nothing_leaves_the_terminal_alone(
     assert "to the terminal" in capfd.readouterr().err
 
 
+@ON_EVERY_STORAGE
 def test_recent_requests_tell_each_request_once_by_its_newest_run(
     installation: Installation, image_host: ImageHost
 ) -> None:

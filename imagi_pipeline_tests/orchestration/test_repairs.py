@@ -15,6 +15,7 @@ from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_code_location, end, launch
 from imagi_pipeline_tests.records import image_key
+from imagi_pipeline_tests.storages import ON_EVERY_STORAGE
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +65,7 @@ def repair(installation: Installation, image_host: ImageHost, url: str, **tags: 
     return run.run_id
 
 
+@ON_EVERY_STORAGE
 def test_the_requests_of_a_repaired_image_are_run_again_once(
     installation: Installation, image_host: ImageHost, looks: Looks
 ) -> None:

@@ -18,6 +18,7 @@ from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.orchestration.conftest import Installation
 from imagi_pipeline_tests.orchestration.internals.test_backfills import declare_code_location
 from imagi_pipeline_tests.records import image_key
+from imagi_pipeline_tests.storages import ON_EVERY_STORAGE
 
 HOUR, DAY = 3600, 24 * 3600
 
@@ -50,6 +51,7 @@ def csv_of(*urls: str) -> str:
     return "Images\n" + "".join(f"{url}\n" for url in urls)
 
 
+@ON_EVERY_STORAGE
 def test_transient_failures_become_one_backfill_of_their_requests(
     located: Installation, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +128,7 @@ def test_a_request_with_a_run_in_flight_is_not_refreshed(
     assert launched(located) == []
 
 
+@ON_EVERY_STORAGE
 def test_images_of_an_older_algorithm_are_made_anew_once(
     located: Installation, image_host: ImageHost
 ) -> None:
