@@ -56,7 +56,14 @@ ColumnOption = Annotated[
     list[str] | None,
     typer.Option("--url-column", help="Search only this column (name or number); may be repeated."),
 ]
-BaseOption = Annotated[str | None, typer.Option("--base-url", help="What relative URLs are relative to.")]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        help="The folder that relative URLs are in; `*` in it says where paths are put, also those that "
+        "begin with a slash: https://shop.example/media/*",
+    ),
+]
 InPlaceOption = Annotated[
     bool,
     typer.Option(

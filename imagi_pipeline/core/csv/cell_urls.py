@@ -5,6 +5,7 @@ Nothing here knows of tables, rows or columns. All functions take time in propor
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ from imagi_pipeline.core.csv.urls import (
 )
 
 # These are what people type between URLs, and the quotes they put around them, in all languages.
-_LISTING = ",;|，；、｜"
+_LISTING = ",;|，；、｜،؛"
 _QUOTES = "\"'`<>„“”«»‹›‘’‚「」『』《》"
 _PADDING = BLANKS + _LISTING + _QUOTES
 _OPENING_OF = {")": "(", "]": "[", "}": "{"}
@@ -46,9 +47,17 @@ _IMAGE_URL_WITH_COMMAS = re.compile(
 )
 _LIST_SEPARATORS = re.compile(rf"[{_LISTING}\t\r\n]+")
 _LINE_END = re.compile(r"[\r\n]")
-# Markup between URLs ends a URL, whatever the URL looks like.
-_HARD_BREAK = re.compile(r"<br\s*+/?\s*+>|\[/?(?:img|url)\]|(?<!&)&&++(?=\s*+(?:https?:)?//)", re.IGNORECASE)
+# Markup between URLs, and escapes that nobody undid, end a URL, whatever the URL looks like.
+_HARD_BREAK = re.compile(
+    r"</?[a-z][\w:-]*+\s*+/?>|\[/?(?:img|url)\]|(?<!&)&&++(?=\s*+(?:[a-z][a-z0-9+.-]*+:)?//)"
+    r"|(?:&(?:nbsp|#0{0,5}(?:10|13|44|59|124|160));|(?:\\r)?\\[nrt])(?=\s*+https?://)",
+    re.IGNORECASE,
+)
+_BEGINS_HARD_BREAK = re.compile(r"[<\[\\]|&&|&(?:nbsp|#)", re.IGNORECASE)
+# Here another URL begins right behind the extension of an image: x.jpghttps://, x.jpg#https://.
+_NO_SEPARATOR = re.compile(rf"({EXTENSION})[#~^*+!$\u200b\u2060\ufeff]*+(?=https?://)", re.IGNORECASE)
 _LABEL = re.compile(r"(?:^|(?<=[;|\n])|(?<=, )|(?<=,))\s*+[^\W\d_][\w .-]{0,40}:(?=https?:[\\/]{2})")
+_NAMED = re.compile(r"(?:^|(?<=[;|\n,]))\s*+[^\W\d_][\w .-]{0,40}=(?=https?:[\\/]{2})")
 _ABOUT_A_URL = re.compile(r"\d++(?:\.\d++)?[wx]|!|(?:alt|title|desc|caption)", re.IGNORECASE)
 
 # Behind "(" only where something stands before it: .../filters:watermark(https://...)/a.jpg is one URL.
@@ -111,7 +120,7 @@ def lists_other_things(cell: str) -> bool:
 
 def classify(cell: str) -> CellKind:
     """Return what kind of value the cell holds, judged by its first item; prose with a URL in it is text."""
-    text = cell.strip(BLANKS)
+    text = _as_meant(cell)
     if markup.html_images(text):
         return CellKind.TEXT if markup.text_outside_tags(text) else CellKind.MARKUP
     may_be_url = len(text) >= _SHORTEST_EMBEDDED_IMAGE or _MAY_BE_A_PLACE.search(text)
@@ -137,16 +146,17 @@ def find_items(cell: str) -> list[str]:
     anything like a URL is one item for each part of its list. A separator inside a URL does not end it: a
     URL that has not reached an image extension goes on until the next URL.
     """
-    text = cell.strip(BLANKS)
+    text = _as_meant(cell)
     pieces = _SEPARATORS.split(text)
-    if "&&" not in text and all(map(PLAIN_URL.fullmatch, pieces)):
+    is_plain = text.count("//") == len(pieces) and "&&" not in text and "&nbsp;" not in text
+    if is_plain and all(map(PLAIN_URL.fullmatch, pieces)):
         return pieces
     if is_placeholder(text):
         return []
     if BASE64.fullmatch(text):
         return [text]
     pieces = _BETWEEN_URLS.split(text)
-    if all(map(_IMAGE_URL_WITH_COMMAS.fullmatch, pieces)):
+    if text.count("//") == len(pieces) and all(map(_IMAGE_URL_WITH_COMMAS.fullmatch, pieces)):
         return pieces
     found = _structured(text)
     if found is None:
@@ -155,6 +165,12 @@ def find_items(cell: str) -> list[str]:
         listed = _listed(text)
         found = listed.items or listed.texts
     return [item for item in found if not is_placeholder(item)]
+
+
+def _as_meant(cell: str) -> str:
+    """Take off blanks around the cell, and read escaped HTML (`&lt;img ...&gt;`) as HTML."""
+    text = cell.strip(BLANKS)
+    return html.unescape(text) if "&lt;" in text and "<" not in text else text
 
 
 def _is_clean_list(text: str) -> bool:
@@ -173,7 +189,9 @@ def _is_prose(text: str) -> bool:
 
 def _is_image_path(text: str) -> bool:
     return _ENDS_AS_IMAGE.fullmatch(text) is not None or (
-        text.startswith(("/", "./", "../")) and _SEPARATORS.search(text) is None
+        text.startswith(("/", "./", "../"))
+        and _SEPARATORS.search(text) is None
+        and text.strip("/.") != ""  # more than what stands between two URLs
     )
 
 
@@ -245,10 +263,14 @@ def _attachments(text: str) -> list[str]:
 
 
 def _listed(text: str) -> _Listed:
-    if "<" in text or "[" in text or "&&" in text:
+    if _BEGINS_HARD_BREAK.search(text):
         text = _HARD_BREAK.sub("\n", text)
+    if text.count("://") > 1:
+        text = _NO_SEPARATOR.sub(r"\1\n", text)
     if ":h" in text or ":H" in text:
         text = _LABEL.sub("\n", text)
+    if "=h" in text and not _URL_START.match(text):  # in a URL it is a part of the query
+        text = _NAMED.sub("\n", text)
     starts = [match.start() for match in _URL_START.finditer(text)]
     items: list[str] = []
     texts: list[str] = []

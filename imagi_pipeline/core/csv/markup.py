@@ -60,8 +60,12 @@ def formula_images(text: str) -> list[Span]:
     """Return the URLs in `=IMAGE("...")`; if there are none, those in formulas like `=HYPERLINK("...")`."""
     if not text.startswith("="):
         return []
-    found = _IMAGE_CALL.finditer(text) if _IMAGE_CALL.search(text) else _QUOTED_URL.finditer(text)
-    return [match.span(1) for match in found]
+    if _IMAGE_CALL.search(text):
+        return [match.span(1) for match in _IMAGE_CALL.finditer(text)]
+    first: dict[str, Span] = {}  # what a link shows is often its URL again
+    for match in _QUOTED_URL.finditer(text):
+        first.setdefault(match[1], match.span(1))
+    return list(first.values())
 
 
 def markdown_images(text: str) -> list[Span]:

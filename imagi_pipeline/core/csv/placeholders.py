@@ -8,7 +8,7 @@ from imagi_pipeline.core.csv.urls import BLANKS
 
 _LONGEST = 30
 _DASHES = re.compile(r"[-–—]+|\\+n", re.IGNORECASE)
-_ERROR_VALUE = re.compile(r"#(?:n/a|nv|n/d|¡?[^\W\d_][\w/¡]{1,12}[!?])", re.IGNORECASE)
+_ERROR_VALUE = re.compile(r"#(?:n/a|nv|n/d|getting_data|[¡¿]?[^\W\d_][\w/¡]{1,12} ?[!?])", re.IGNORECASE)
 _IN_BRACKETS = re.compile(r"[\[(<{]([^\])>}]*+)[\])>}]")
 
 _UNMISTAKABLE = frozenset(
@@ -16,6 +16,17 @@ _UNMISTAKABLE = frozenset(
 )
 _WORDS = frozenset(
     {
+        *(
+            "none.",
+            "n / a",
+            "??",
+            "loading...",
+            "no image available",
+            "no image found",
+            "no picture available",
+        ),
+        *("image not available", "image not found", "image coming soon", "coming soon", "not applicable"),
+        *("tidak ada", "tidak ada gambar", "нема", "žádný obrázek", "bez zdjęcia", "nincs kép", "görsel yok"),
         *("n/a", "na", "n.a.", "n.a", "n/v", "n/d", "n.d.", "nd", "s/n", "k.a.", "k. a.", "tbd", "tba"),
         *(
             "none",

@@ -104,10 +104,14 @@ class CsvText:
         return _patterns(self.delimiter, self.quoting).closed_closed.match(source) is not None
 
     def broken_lines(self) -> int:
-        """Return how many lines break the rules of quoting."""
+        """Return how many lines break the rules of quoting, without those that lie inside of a record."""
         lines = self._lines()
         ends = _record_ends(lines, _patterns(self.delimiter, self.quoting))
-        return ends.count(_BROKEN)
+        count = start = 0
+        while start < len(lines):
+            count += ends[start] == _BROKEN
+            start = ends[start] or start + 1
+        return count
 
     def _lines(self) -> list[str]:
         lines = split_lines(self.text)

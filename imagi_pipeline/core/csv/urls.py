@@ -52,7 +52,8 @@ _MAGENTO_PATH = re.compile(r"/([^/\\?#])/([^/\\?#])/([^/\\?#])([^/\\?#])[^/\\?#]
 
 def is_plain_url(text: str) -> bool:
     """Return whether the text is one URL that `normalise` would not change, as in most cells."""
-    return PLAIN_URL.fullmatch(text) is not None and len(text) <= MAX_URL_BYTES and "&&" not in text
+    # Where two slashes come again, another URL may begin.
+    return PLAIN_URL.fullmatch(text) is not None and len(text) <= MAX_URL_BYTES and text.find("//", 8) < 0
 
 
 def has_image_extension(url: str) -> bool:

@@ -48,6 +48,160 @@ def test_the_usual_ways_to_list_urls_in_a_cell_are_understood(cell: str, items: 
     assert find_items(cell) == items
 
 
+BOOT = "https://shop.example/p/boot-7.jpg"
+LACE = "https://shop.example/p/lace-8.webp"
+BARE = "https://cdn.example/id/77"
+
+
+@pytest.mark.parametrize(
+    ("cell", "items"),
+    [
+        (f'=IMAGE("{BOOT}")', [BOOT]),
+        (f'=IMAGE("{BOOT}", "a boot, red", 3, 40, 60)', [BOOT]),
+        (f'=BILD("{BOOT}";"Stiefel";0)', [BOOT]),
+        (f'=IFERROR(IMAGE("{BOOT}"),"none")', [BOOT]),
+        (f'=HYPERLINK("{BOOT}", "show")', [BOOT]),
+        (f'=HYPERLINK("{BOOT}";"{BOOT}")', [BOOT]),
+        (f'=HYPERLINK("https://shop.example/boot", IMAGE("{BOOT}"))', [BOOT]),
+        (f"<img src='{BOOT}' alt=\"a > b\">", [BOOT]),
+        (f'<p><img width=3 src={BOOT}><br/><IMG SRC="{LACE}"></p>', [BOOT, LACE]),
+        (f'<a href="https://shop.example/boot.html"><img src="{BOOT}"/></a>', [BOOT]),
+        (f"&lt;img src=&quot;{BOOT}&quot;&gt;", [BOOT]),
+        (f"<images><image>{BOOT}</image><image>{LACE}</image></images>", [BOOT, LACE]),
+        (f'<img srcset="{BOOT} 1x, {LACE} 2x">', [BOOT, LACE]),
+        (f"{BOOT} 480w, {LACE} 960w", [BOOT, LACE]),
+        (f'![boot]({BOOT}) ![lace]({LACE} "title")', [BOOT, LACE]),
+        (f"[![boot]({BOOT})](https://shop.example/boot)", [BOOT]),
+        (f"[boot]({BOOT})", [BOOT]),
+        (f"[img]{BOOT}[/img][img]{LACE}[/img]", [BOOT, LACE]),
+        (f'a:2:{{i:0;s:33:"{BOOT}";i:1;s:34:"{LACE}";}}', [BOOT, LACE]),
+        (f"{{'main': '{BOOT}', 'width': 3}}", [BOOT]),
+    ],
+)
+def test_markup_around_urls_is_taken_off(cell: str, items: list[str]) -> None:
+    assert find_items(cell) == items
+
+
+@pytest.mark.parametrize(
+    "separator",
+    [
+        *(
+            "<br>",
+            "<BR />",
+            "</p><p>",
+            "，",
+            "； ",
+            "、",
+            "｜",
+            "، ",
+            "؛",
+            "&&",
+            " && ",
+            "|||",
+            ";;",
+            " / ",
+            " + ",
+        ),
+        *(
+            " -> ",
+            " · ",
+            " and ",
+            "\n• ",
+            "\n2. ",
+            "#",
+            "~",
+            "^",
+            "*",
+            "\u200b",
+            "",
+            "&#44;",
+            "&nbsp;",
+            "\\n",
+            "\\r\\n",
+        ),
+    ],
+)
+def test_whatever_people_type_between_two_urls_ends_the_first(separator: str) -> None:
+    assert find_items(BOOT + separator + LACE) == [BOOT, LACE]
+    assert not is_plain_url(BOOT + separator + LACE)
+
+
+@pytest.mark.parametrize("separator", ["<br>", "，", "&&", " && ", "、", "\\n", "&#44;", "|"])
+def test_a_url_without_an_extension_ends_there_too(separator: str) -> None:
+    assert find_items(BARE + separator + BOOT) == [BARE, BOOT]
+
+
+@pytest.mark.parametrize(
+    "quotes",
+    ["«»", "»«", "„“", "“”", "‚‘", "‘’", "‹›", "「」", "『』", "《》", "``", "''", '""', "<>", "()", "[]"],
+)
+def test_quotes_of_every_language_are_no_part_of_a_url(quotes: str) -> None:
+    opening, closing = quotes
+    assert find_items(f"{opening}{BOOT}{closing}, {opening}{LACE}{closing}") == [BOOT, LACE]
+    assert find_items(f"{opening}{BARE}{closing}") == [BARE]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://proxy.example/fetch/https://shop.example/boot.jpg",
+        "https://proxy.example/?url=https://shop.example/boot.jpg&w=3",
+        "https://web.example/2024/https://shop.example/boot.jpg",
+        "https://shop.example//p//boot.jpg",
+    ],
+)
+def test_a_url_inside_a_url_is_a_part_of_it(url: str) -> None:
+    assert find_items(url) == [url]
+    assert find_items(f"{url},{BOOT}") == [url, BOOT]
+
+
+@pytest.mark.parametrize(
+    ("cell", "items"),
+    [
+        (f"Front: {BOOT}; Back: {LACE}", [BOOT, LACE]),
+        (f"main={BOOT};other={LACE}", [BOOT, LACE]),
+        (f"Front|{BOOT}", [BOOT]),
+        (f"{BOOT} ! alt : Boot ! title : X ! desc : ! caption : | {LACE} ! alt :", [BOOT, LACE]),
+    ],
+)
+def test_labels_and_texts_beside_urls_are_left_out(cell: str, items: list[str]) -> None:
+    assert find_items(cell) == items
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(
+            "no_selection",
+            "NO SELECTION",
+            "\\N",
+            "(none)",
+            "<null>",
+            "[empty]",
+            "None.",
+            "n / a",
+            "??",
+            "Loading...",
+        ),
+        *("#VALUE!", "#REF!", "#NAME?", "#WERT!", "#BEZUG!", "#NV", "#¡REF!", "#¿NOMBRE?", "#REF !", "#ИМЯ?"),
+        *("#GETTING_DATA", "#SPILL!", "#FIELD!", "no image available", "Image coming soon", "kein Bild"),
+        *(
+            "sans image",
+            "sin imagen",
+            "sem imagem",
+            "nessuna immagine",
+            "geen afbeelding",
+            "нет фото",
+            "画像なし",
+        ),
+        *("暂无图片", "이미지 없음", "yok", "bez zdjęcia", "tidak ada"),
+    ],
+)
+def test_words_for_no_image_are_no_items(word: str) -> None:
+    assert find_items(word) == []
+    assert find_items(f"{BOOT}, {word}") == [BOOT]
+
+
 @pytest.mark.parametrize(
     "url",
     [

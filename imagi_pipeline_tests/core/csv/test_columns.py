@@ -58,3 +58,13 @@ def test_an_unknown_column_is_refused_and_the_known_ones_are_named(wanted: str) 
     error = csv_error(f"image,Link\n{ONE},{CDN}\n".encode(), url_columns=[wanted])
     assert error.code == "unknown_column"
     assert "image, Link" in error.message
+
+
+@pytest.mark.parametrize("page", ["https://shop.example/photo/7", "https://shop.example/boot.html"])
+def test_a_column_of_pages_beside_one_of_images_is_not_searched_and_that_is_told(page: str) -> None:
+    data = f"id,photo_url,photo_image_url\n1,{page},{CDN}\n2,{page},{CDN}\n".encode()
+    table = read_csv(data)
+    assert table.url_columns == ["photo_image_url"]
+    (warning,) = table.warnings
+    assert (warning.column, "photo_url" in warning.message) == ("photo_url", True)
+    assert read_csv(data, url_columns=["photo_url"]).url_columns == ["photo_url"]

@@ -77,6 +77,12 @@ def test_a_lone_nul_is_a_character_like_others() -> None:
     assert rows[1] == ["1\0", ONE]
 
 
+def test_a_record_of_several_lines_does_not_hide_that_backslashes_are_escapes() -> None:
+    data = f'id,note,image\n0,"two\nlines",{ONE}\n1,"5\\",; long",{TWO}\n'.encode()
+    _, rows = read_records(data)
+    assert [row[1] for row in rows] == ["note", "two\nlines", '5\\",; long']
+
+
 @pytest.mark.parametrize("data", [b"", b" \r\n\n", codecs.BOM_UTF8])
 def test_a_file_without_values_is_refused(data: bytes) -> None:
     assert csv_error(data).code == "empty_csv"

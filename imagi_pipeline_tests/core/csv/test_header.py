@@ -38,3 +38,17 @@ def test_missing_and_repeated_headers_get_a_name_from_their_number() -> None:
 )
 def test_a_file_without_rows_is_refused(data: bytes) -> None:
     assert csv_error(data).code == "empty_csv"
+
+
+def test_of_several_header_rows_the_last_names_the_columns_and_all_are_kept() -> None:
+    """As Amazon's flat files: settings, the names for people, the names for programs."""
+    data = (
+        "TemplateType=fptcustom,Version=2024.0101,The top three rows are for Amazon,,,\n"
+        "Seller SKU,Product Name,Brand,Price,Main Image URL,Other Image URL1\n"
+        "item_sku,item_name,brand_name,standard_price,main_image_url,other_image_url1\n"
+        f"B-7,Boot,Acme,19.90,{ONE},{TWO}\n"
+    ).encode()
+    table = read_csv(data)
+    assert (table.header[0], table.first_data_row) == ("item_sku", 4)
+    assert references(table) == [(4, "main_image_url", 1, ONE), (4, "other_image_url1", 1, TWO)]
+    assert enriched(data).startswith(data[: data.index(b"\nB-7")] + b",Output Image Urls,Image Errors\nB-7")

@@ -175,3 +175,44 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     except CsvError:
         return
     enrich(table, compressed(table), {})
+
+
+def test_an_export_of_mysql_is_read_and_written_with_its_escapes() -> None:
+    data = (
+        f"id\tnote\timage\n1\ttwo\\\nlines and a \\\ttab\t{ONE}\n2\t\\N\t\\N\n3\tC:\\\\boots\t{TWO}\n"
+    ).encode()
+    table = read_csv(data)
+    assert [row[1] for row in table.rows] == ["note", "two\nlines and a \ttab", "\\N", "C:\\boots"]
+    assert references(table) == [(2, "image", 1, ONE), (4, "image", 1, TWO)]
+    assert problems(table) == []
+    result = enrich(table, {ONE: "u1"}, {TWO: "a\tb"}).decode()
+    assert f"1\ttwo\\\nlines and a \\\ttab\t{ONE}\tu1\t\n" in result
+    assert f"3\tC:\\\\boots\t{TWO}\t\timage: {TWO}: a b\n" in result
+
+
+def test_control_characters_in_a_url_are_taken_as_a_browser_takes_them() -> None:
+    data = b'id,image\n1,"\x01 https://a.com/1\t.jpg\x1f"\n2,https://a.com/\x02.jpg\n'
+    found = [reference.url for reference in read_csv(data).references]
+    assert found == ["https://a.com/1.jpg", "https://a.com/%02.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "url"),
+    [
+        # Magento's files, in folders named by their first two letters, are below the folder.
+        (
+            "https://shop.example/media/catalog/product/",
+            "/b/o/boot.jpg",
+            "media/catalog/product/b/o/boot.jpg",
+        ),
+        ("https://shop.example/media/catalog/product", "/7/_/7-b.jpg", "media/catalog/product/7/_/7-b.jpg"),
+        # Other paths that begin with a slash are below the host, unless a `*` says where paths are put.
+        ("https://shop.example/media/", "/files/boot.jpg", "files/boot.jpg"),
+        ("https://shop.example/media/*", "/files/boot.jpg", "media/files/boot.jpg"),
+        ("https://shop.example/media/*?w=800", "/files/boot.jpg", "media/files/boot.jpg?w=800"),
+        ("https://shop.example/media/*", "b/o/boot.jpg", "media/b/o/boot.jpg"),
+    ],
+)
+def test_where_a_path_is_put_below_the_base_url(base: str, path: str, url: str) -> None:
+    (found,) = read_csv(f"sku,base_image\n7,{path}\n".encode(), base_url=base).references
+    assert found.url == f"https://shop.example/{url}"
