@@ -136,7 +136,7 @@ def test_a_url_without_an_extension_ends_there_too(separator: str) -> None:
     ["«»", "»«", "„“", "“”", "‚‘", "‘’", "‹›", "「」", "『』", "《》", "``", "''", '""', "<>", "()", "[]"],
 )
 def test_quotes_of_every_language_are_no_part_of_a_url(quotes: str) -> None:
-    opening, closing = quotes
+    opening, closing = quotes[0], quotes[1]
     assert find_items(f"{opening}{BOOT}{closing}, {opening}{LACE}{closing}") == [BOOT, LACE]
     assert find_items(f"{opening}{BARE}{closing}") == [BARE]
 

@@ -85,26 +85,23 @@ def exports(draw: st.DrawFn) -> Export:
         urls = draw(st.lists(usable | bare | unusable, max_size=3))
         rows.append([str(number), draw(notes), draw(separators).join(urls)])
         found.append(urls)
-    # Rows that every reading agrees on: of two odd rows nobody can tell what wrote them.
-    rows += [[str(number), "plain", "https://shop.example/plain.jpg"] for number in range(10, 16)]
-    found += [["https://shop.example/plain.jpg"]] * 6
-    lines = [delimiter.join(rows[0])]
     # What two readings understand as two whole tables, nobody can tell apart.
-    misleading = {escaped: '\t"', behind_a_blank: "\n"}.get(write, "")
+    known: dict[Writer, str] = {escaped: '\t"', behind_a_blank: "\n"}
+    misleading = known.get(write, "")
     for row in rows[1:]:
         row[1] = row[1].translate({ord(mark): " " for mark in misleading})
     # Rows that every reading agrees on: of two odd rows nobody can tell what wrote them.
     rows += [[str(number), "plain", "https://shop.example/plain.jpg"] for number in range(10, 16)]
     found += [["https://shop.example/plain.jpg"]] * 6
     lines = [delimiter.join(rows[0])]
-    for number, note, cell in rows[1:]:
-        lines.append(delimiter.join([number, write(delimiter, note), write(delimiter, cell)]))
+    for key, note, cell in rows[1:]:
+        lines.append(delimiter.join([key, write(delimiter, note), write(delimiter, cell)]))
     return Export(newline.join([*lines, ""]).encode(), rows, found)
 
 
 def told(table: CsvTable, row: int) -> int:
     """How many places of a row have a reference or a problem."""
-    return sum(each.row == row for each in [*table.references, *table.problems])
+    return sum(each.row == row for found in (table.references, table.problems) for each in found)
 
 
 def letters(rows: list[list[str]]) -> list[list[str]]:
