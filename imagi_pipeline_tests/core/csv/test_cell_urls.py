@@ -10,7 +10,7 @@ from imagi_pipeline.core.csv.cell_urls import (
     find_items,
 )
 from imagi_pipeline.core.csv.placeholders import is_placeholder
-from imagi_pipeline.core.csv.urls import normalise
+from imagi_pipeline.core.csv.urls import is_plain_url, normalise
 from imagi_pipeline.core.errors import UrlError
 from imagi_pipeline_tests.core.csv.tables import CLOUDINARY, IMDB, image_urls
 
