@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from imagi_pipeline.core.request_status import RequestStatus
+from imagi_pipeline.gateway.dagster_client import DagsterUnreachableError
 from imagi_pipeline_tests.brokers import redis_server
 from imagi_pipeline_tests.buckets import S3Server
 from imagi_pipeline_tests.image_host import ImageHost
@@ -109,6 +111,29 @@ def test_a_cancelled_request_leaves_its_worker_to_the_next(
     assert image_host.asked.total() < 300
     image_host.delay = 0.0
     assert service.finished(upload(service, image_host.add("next.jpg"))).status == "completed"
+
+
+def test_a_database_that_is_restarted_in_the_middle_of_a_request_loses_nothing(
+    deployment: Deployment, postgres: PostgresServer, image_host: ImageHost
+) -> None:
+    service = deployment.service
+    image_host.delay = 0.5
+    urls = image_host.add(*(f"restart{number}.jpg" for number in range(300)))
+    request_id = upload(service, urls)
+    wait_for(lambda: (found := service.status(request_id)) and found.images_done >= 64)
+    postgres.stop()
+    postgres.start()
+    done = wait_for(lambda: (found := _status(service, request_id)) and found.is_finished and found, 300)
+    assert (done.status, done.images_done, done.images_failed) == ("completed", 300, 0)
+    assert max(image_host.asked.values()) == 1
+
+
+def _status(service: Service, request_id: str) -> RequestStatus | None:
+    """The status of a request; None while Dagster has no database."""
+    try:
+        return service.status(request_id)
+    except DagsterUnreachableError:
+        return None
 
 
 def test_a_request_is_done_by_a_worker_and_goes_on_when_its_machine_dies(
