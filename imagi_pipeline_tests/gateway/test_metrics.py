@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 from __future__ import annotations
 
 import pytest
@@ -40,3 +41,30 @@ def test_two_gateways_of_a_process_count_for_themselves() -> None:
 @pytest.mark.parametrize("name", ["imagi_http_requests", "imagi_uploads", "imagi_callbacks"])
 def test_every_figure_says_what_it_is(name: str) -> None:
     assert f"# HELP {name}_total ".encode() in Metrics().exposition()
+=======
+"""What watches the service from outside is made from the metrics that there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import requests
+
+from imagi_pipeline.settings import Settings
+from imagi_pipeline_tests.running_service import served_gateway
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+_EXPOSED = re.compile(r"^# TYPE (\w+)", re.MULTILINE)
+_USED = re.compile(r"\bimagi_\w+")
+
+
+def test_the_dashboard_and_the_alerts_ask_for_metrics_that_the_gateway_has() -> None:
+    with served_gateway(Settings()) as url:
+        exposed = set(_EXPOSED.findall(requests.get(f"{url}/metrics", timeout=10).text))
+    for name in ("grafana.json", "alerts.yaml"):
+        used = {re.sub("_bucket$", "", found) for found in _USED.findall((DEPLOY / name).read_text())}
+        assert used
+        # What has no value yet while Dagster is down is not exposed, and named here instead.
+        assert used - exposed <= {"imagi_requests"}
+>>>>>>> d575eca (deploy/: systemd units, environment, containers, dashboard and alerts; CI starts the commands of the units)
