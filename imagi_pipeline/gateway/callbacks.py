@@ -30,7 +30,6 @@ from imagi_pipeline.gateway.callback_attempts import (
 from imagi_pipeline.gateway.dagster_client import DagsterUnreachableError
 from imagi_pipeline.gateway.fair_pool import FairPool
 from imagi_pipeline.gateway.pending_callbacks import PendingCallback, PendingCallbacks, request_id_in
-from imagi_pipeline.gateway.process_lock import ProcessLock
 from imagi_pipeline.settings import Settings, variable
 
 SECONDS_UNTIL_FORGOTTEN = 24 * 3600.0
@@ -74,7 +73,7 @@ class Callbacks:
         self._find = find
         self._body_of = body_of
         self._on_delivered = on_delivered
-        self._lock = ProcessLock(self._files.lock)
+        self._lock = self._files.lock()
         self._pool: FairPool[Outcome | None] = FairPool(
             DELIVERIES_AT_ONCE, DELIVERIES_TO_ONE_RECEIVER, "imagi-callback"
         )

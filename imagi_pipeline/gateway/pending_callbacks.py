@@ -2,7 +2,8 @@
 
     callbacks/<request_id>.json            waits until the end of the request is told
     callbacks/<request_id>.<run_id>.json   the same after a re-try; this run is the one before it
-    callbacks/.lock                        is held by the one process that delivers (not in a bucket)
+    callbacks/.lock                        is held by the one process that delivers
+    callbacks/lease/                       the same in a bucket
 
 A registration only makes a file. Only the process that delivers changes and removes files, so a registration
 never meets a delivery, not even one by another process. That is why a re-try has a file of its own.
@@ -17,6 +18,8 @@ from pydantic import BaseModel, ConfigDict
 
 from imagi_pipeline.core.storage.keys import is_request_id
 from imagi_pipeline.core.storage.store import Store, storage_errors, sync_to_disk
+from imagi_pipeline.gateway.bucket_lease import BucketLease
+from imagi_pipeline.gateway.process_lock import ProcessLock
 
 _ID_LENGTH = 36
 _FILE = re.compile(rf"[0-9a-f-]{{{_ID_LENGTH}}}(?:\.[A-Za-z0-9_-]+)?\.json")
@@ -47,7 +50,12 @@ class PendingCallbacks:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.folder = store.callbacks
-        self.lock = Path(self.folder.path, ".lock") if store.is_local else None
+
+    def lock(self) -> ProcessLock | BucketLease:
+        """Make the lock that one process at a time has, which delivers."""
+        if self._store.is_local:
+            return ProcessLock(Path(self.folder.path, ".lock"))
+        return BucketLease(self._store, self.folder / "lease")
 
     def add(self, request_id: str, pending: PendingCallback) -> None:
         """Write a callback; it is on the disk when this returns. Raises ValueError for what is no id."""

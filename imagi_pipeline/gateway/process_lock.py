@@ -11,15 +11,15 @@ _log = logging.getLogger(__name__)
 
 
 class ProcessLock:
-    """The lock on the file `path`. Without a path there is nothing to share, and everybody has the lock."""
+    """The lock on the file `path`."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._handle: int | None = None
 
     def acquire(self) -> bool:
         """Return whether this object has the lock, now or already."""
-        if self._path is None or self._handle is not None:
+        if self._handle is not None:
             return True
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,5 +1,7 @@
-<<<<<<< HEAD
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 import requests
@@ -9,7 +11,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from imagi_pipeline.gateway.metrics import CountRequests, Metrics
-from imagi_pipeline_tests.running_service import served
+from imagi_pipeline.settings import Settings
+from imagi_pipeline_tests.running_service import served, served_gateway
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+_EXPOSED = re.compile(r"^# TYPE (\w+)", re.MULTILINE)
+_USED = re.compile(r"\bimagi_\w+")
 
 
 def test_every_answer_is_counted_by_its_route_also_one_that_failed() -> None:
@@ -41,22 +48,6 @@ def test_two_gateways_of_a_process_count_for_themselves() -> None:
 @pytest.mark.parametrize("name", ["imagi_http_requests", "imagi_uploads", "imagi_callbacks"])
 def test_every_figure_says_what_it_is(name: str) -> None:
     assert f"# HELP {name}_total ".encode() in Metrics().exposition()
-=======
-"""What watches the service from outside is made from the metrics that there are."""
-
-from __future__ import annotations
-
-import re
-from pathlib import Path
-
-import requests
-
-from imagi_pipeline.settings import Settings
-from imagi_pipeline_tests.running_service import served_gateway
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
-_EXPOSED = re.compile(r"^# TYPE (\w+)", re.MULTILINE)
-_USED = re.compile(r"\bimagi_\w+")
 
 
 def test_the_dashboard_and_the_alerts_ask_for_metrics_that_the_gateway_has() -> None:
@@ -67,4 +58,3 @@ def test_the_dashboard_and_the_alerts_ask_for_metrics_that_the_gateway_has() -> 
         assert used
         # What has no value yet while Dagster is down is not exposed, and named here instead.
         assert used - exposed <= {"imagi_requests"}
->>>>>>> d575eca (deploy/: systemd units, environment, containers, dashboard and alerts; CI starts the commands of the units)

@@ -44,11 +44,6 @@ def test_a_released_lock_is_for_the_next(tmp_path: Path) -> None:
     other.release()
 
 
-def test_without_a_path_everybody_has_the_lock() -> None:
-    assert ProcessLock(None).acquire()
-    assert ProcessLock(None).acquire()
-
-
 def test_a_file_system_without_locks_keeps_nobody_from_working(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,7 +5,8 @@ events takes 0.105 s of CPU with it and 0.06 s here, and a third of the time. Na
 the same configuration.
 
 This relies on internals of dagster-postgres (0.29.27), which the tests try: all queries of its storages go
-through `_engine`, which `__init__` sets to an engine without a pool.
+through `_engine`, which `__init__` sets to an engine without a pool, and `optimize_for_webserver` to one whose
+pool does not try its connections; and of SQLAlchemy: `Pool._pre_ping`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class _Kept:
 
     @_engine.setter
     def _engine(self, engine: sa.Engine) -> None:
+        # Each connection that the web server kept would else answer one query with an error after a restart.
+        engine.pool._pre_ping = True
         self._given = engine
 
 

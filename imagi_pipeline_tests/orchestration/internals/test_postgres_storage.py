@@ -90,3 +90,13 @@ def test_the_web_server_keeps_its_limit_for_slow_statements(instance: dg.Dagster
     assert isinstance(log, SqlEventLogStorage)
     with log.index_connection() as connection:
         assert connection.execute(sa.text("SHOW statement_timeout")).scalar_one() == "15s"
+
+
+def test_the_connections_of_the_web_server_outlive_a_restart(
+    instance: dg.DagsterInstance, postgres: PostgresServer
+) -> None:
+    instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
+    assert instance.get_runs() == []
+    postgres.stop()
+    postgres.start()
+    assert instance.get_runs() == []
