@@ -17,6 +17,7 @@ from imagi_pipeline_tests.brokers import redis_server
 from imagi_pipeline_tests.buckets import S3Server
 from imagi_pipeline_tests.deployments import Deployment
 from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.proxies import nginx
 from imagi_pipeline_tests.running_service import Service, wait_for
 from imagi_pipeline_tests.storages import PostgresServer
 
@@ -138,29 +139,20 @@ def test_a_request_is_done_by_a_worker_and_goes_on_when_its_machine_dies(
     assert {Path(url).stem for url in stored} <= set(partitions["materializedPartitions"])
 
 
-def test_two_gateways_take_an_idempotency_key_once_and_both_know_the_request(
-    deployment: Deployment, deployed: Service, image_host: ImageHost
+def test_two_gateways_behind_a_proxy_take_an_idempotency_key_once_and_each_knows_the_request(
+    deployment: Deployment, deployed: Service, image_host: ImageHost, tmp_path: Path
 ) -> None:
     gateways = [deployed.gateway, deployment.start_gateway()]
     urls = image_host.add("once.jpg")
-    with ThreadPoolExecutor(8) as pool:
-        ids = set(
-            pool.map(
-                lambda number: upload(
-                    deployed, urls, gateway=gateways[number % 2], Idempotency_Key="order-1"
-                ),
-                range(8),
-            )
-        )
+    with nginx(tmp_path / "nginx", *gateways) as proxy, ThreadPoolExecutor(8) as pool:
+        keys = ["order-1"] * 8
+        ids = set(pool.map(lambda key: upload(deployed, urls, gateway=proxy, Idempotency_Key=key), keys))
     assert len(ids) == 1
     (request_id,) = ids
     assert deployed.finished(request_id).status == "completed"
-    statuses = [
-        requests.get(f"{gateway}/imagi-process/check_request_status/{request_id}/", timeout=30).json()[
-            "status"
-        ]
-        for gateway in gateways
-    ]
-    assert statuses == ["completed"] * 2
-    runs = deployed.query(RUNS, tag=request_id)["runsOrError"]["results"]
-    assert len(runs) == 1
+    for gateway in gateways:
+        answer = requests.get(f"{gateway}/imagi-process/check_request_status/{request_id}/", timeout=30)
+        assert answer.json()["status"] == "completed"
+        metrics = requests.get(f"{gateway}/metrics", timeout=30).text
+        assert "imagi_uploads_total{" in metrics  # the proxy let each have some of them
+    assert len(deployed.query(RUNS, tag=request_id)["runsOrError"]["results"]) == 1
