@@ -5,8 +5,8 @@ events takes 0.105 s of CPU with it and 0.06 s here, and a third of the time. Na
 the same configuration.
 
 This relies on internals of dagster-postgres (0.29.27), which the tests try: all queries of its storages go
-through `_engine`, which `__init__` sets to an engine without a pool, and `optimize_for_webserver` to one whose
-pool does not try its connections; and of SQLAlchemy: `Pool._pre_ping`.
+through `_engine`, which `__init__` sets to an engine without a pool, and `optimize_for_webserver` to one
+whose pool does not try its connections; and of SQLAlchemy: `Pool._pre_ping`.
 """
 
 from __future__ import annotations
