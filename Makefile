@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Many tests wait for Dagster's daemon: one process more than there are cores keeps them busy.
-PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# Many tests wait for Dagster's daemon: two processes more than there are cores keep the cores busy.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 INSTALLED := .venv/installed
 
 help:  ## list the commands
