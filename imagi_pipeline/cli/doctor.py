@@ -19,6 +19,7 @@ from upath import UPath
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.images import jpeg_coefficients
 from imagi_pipeline.core.images.jpeg_encoding import jpegli_is_available
+from imagi_pipeline.core.images.opening import heif_is_available
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.checks import (
     Finding,
@@ -76,6 +77,9 @@ def check_versions(settings: Settings) -> list[Finding]:
     if not jpegli_is_available():
         message = "jpegli is not installed: JPEGs that are drawn again need an eighth more bytes."
         findings.append(Finding("versions", Level.WARNING, message, "pip install pyjpegli"))
+    if not heif_is_available():
+        message = "pi-heif is not installed: HEIC photos, as phones take them, are refused."
+        findings.append(Finding("versions", Level.WARNING, message, "pip install pi-heif"))
     for codec, needed_for in CODECS.items():
         if not features.check(codec):
             level = Level.ERROR if needed_for in ("jpeg", settings.output_format) else Level.WARNING

@@ -35,6 +35,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 from PIL import features
 
+from imagi_pipeline.cli import doctor
 from imagi_pipeline.cli.doctor import check_parts_of_dagster, check_versions, examine, remove_leftovers
 from imagi_pipeline.core.images import jpeg_coefficients
 from imagi_pipeline.core.storage.landing import publish
@@ -432,6 +433,15 @@ def test_a_missing_native_extension_is_a_warning_that_tells_how_to_get_it(
     findings = [finding for finding in check_versions(Settings()) if finding.level is Level.WARNING]
 
     assert [finding.message for finding in findings] == [jpeg_coefficients.WHAT_IS_LOST]
+
+
+def test_a_missing_decoder_of_phone_photos_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "heif_is_available", lambda: False)
+
+    (finding,) = (finding for finding in check_versions(Settings()) if finding.level is Level.WARNING)
+
+    assert "HEIC photos" in finding.message
+    assert finding.remedy == "pip install pi-heif"
 
 
 def test_doctor_finds_parts_of_dagster_that_do_not_fit_and_says_what_to_install() -> None:

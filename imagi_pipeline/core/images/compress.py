@@ -135,7 +135,9 @@ def _recompress(source: SourceImage, settings: CompressionSettings) -> Compresse
         made = {each: encode(source, picture.image, each, settings) for each in formats}
     output_format = best_format(made)
     encoded = made[output_format]
-    if kept is not None and len(encoded.data) > _WORTHWHILE_SIZE * len(kept):
+    # Pixels that stay the same are worth every byte; others only if it is many.
+    most = 1.0 if encoded.encoder == "oxipng" else _WORTHWHILE_SIZE
+    if kept is not None and len(encoded.data) >= most * len(kept):
         return _compressed(source, kept, source.format, picture.image.size, kept_source=True, encoder="kept")
     return _compressed(
         source,

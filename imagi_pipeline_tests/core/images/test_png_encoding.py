@@ -102,6 +102,17 @@ def test_every_preset_keeps_every_pixel_also_hidden_ones(mode: str, preset: Pres
     assert shown.convert(mode).tobytes() == picture.tobytes()
 
 
+def test_every_byte_that_costs_no_pixel_is_saved() -> None:
+    picture = photo(400, 300)
+    source = saved(picture, "PNG", optimize=True)
+
+    image = compress(source, LOSSLESS_PNG)
+
+    assert 0.9 * len(source) < len(image.data) < len(source)
+    assert image.encoder == "oxipng"
+    assert compress(image.data, LOSSLESS_PNG).data == image.data
+
+
 def test_more_effort_makes_fewer_bytes() -> None:
     picture = photo(400, 300)
 
