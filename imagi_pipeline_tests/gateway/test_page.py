@@ -267,6 +267,32 @@ def test_urls_are_replaced_in_their_own_column_when_that_is_ticked(
     assert second["Image"] == f"{host.base}/gone.jpg"
 
 
+def test_options_are_chosen_beside_the_defaults_and_told_in_result_and_list(
+    open_page: OpenPage, host: ImageHost
+) -> None:
+    page = open_page(answers=[422])
+    choose(page, "chosen.csv", table(host.add("chosen.jpg")))
+    expect(page.locator("#options-made")).to_have_text("balanced, quality 80")
+    page.locator("#options summary").click()
+    assert page.get_by_label("Preset").locator("option").first.inner_text() == "balanced (default)"
+    assert page.get_by_label("Longest side").get_attribute("placeholder") == "as large as it is (default)"
+    page.get_by_label("Preset").select_option("small")
+    expect(page.get_by_label("Quality")).to_have_attribute("placeholder", "70 (default)")
+    page.get_by_label("Longest side").fill("0")
+    page.get_by_label("Longest side").press("Tab")
+    expect(page.locator("#inspection-note")).to_contain_text("longest_side is a whole number from 1")
+    expect(page.locator("#send")).to_be_disabled()
+    page.get_by_label("Longest side").fill("100")
+    page.get_by_label("Format").select_option("webp")
+    made = "small, quality 70, webp, at most 100 px"
+    expect(page.locator("#options-made")).to_have_text(made)
+    page.click("#send")
+    expect(page.locator("#request-badge")).to_have_text("Completed")
+    expect(page.locator("#outcome-figures")).to_contain_text(made)
+    page.get_by_role("link", name="All requests").click()
+    expect(page.locator(".request-row", has_text="chosen.csv")).to_contain_text(made)
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("", "The file is empty"), ("only a header\n", "no rows below its header")]
 )

@@ -55,7 +55,7 @@ export async function file(id, what) {
   return { blob: await whole(() => response.blob()), name: fileName(response.headers.get("Content-Disposition")) };
 }
 
-/** Returns what a CSV holds; `choices` are { urlColumns, baseUrl, inPlace }. */
+/** Returns what a CSV holds; `choices` are { urlColumns, baseUrl, inPlace, options }. */
 export const inspect = (csv, choices, { signal, onProgress }) =>
   post("inspect_csv/", form(csv, choices), {}, signal, onProgress);
 
@@ -63,11 +63,12 @@ export const inspect = (csv, choices, { signal, onProgress }) =>
 export const upload = (csv, choices, { idempotencyKey, signal, onProgress }) =>
   post("upload_csv/", form(csv, choices), { "Idempotency-Key": idempotencyKey }, signal, onProgress);
 
-function form(csv, { urlColumns, baseUrl, inPlace }) {
+function form(csv, { urlColumns, baseUrl, inPlace, options }) {
   const data = new FormData();
   for (const column of urlColumns) data.append("url_column", column);
   if (baseUrl) data.append("base_url", baseUrl);
   if (inPlace) data.append("in_place", "true");
+  for (const [name, value] of Object.entries(options)) data.append(name, value);
   data.append("file", csv, csv.name);
   return data;
 }

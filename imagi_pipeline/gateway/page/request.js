@@ -6,6 +6,7 @@ import { offerDownload } from "./download.js";
 import { $, announce, element, focusOn, isWebAddress, pause, showFigures, showOffer, showText } from "./dom.js";
 import { ago, count, dateTime, duration, number, percent, saving, size } from "./format.js";
 import { closeImages, failuresTitle, openImages } from "./images.js";
+import { optionsText } from "./options.js";
 import { poll } from "./poll.js";
 import { hasEnded, isFinished, isRenewed, nameOf, showBadge, titleOf } from "./status.js";
 
@@ -14,7 +15,7 @@ const TOLD_EVERY = 25; // percent of progress, to a screen reader
 const WORK = {
   retry: "Trying the failed images again",
   refresh: "Asking the hosts for changed images",
-  recompress: "Compressing the images with today's settings",
+  recompress: "Compressing the images with today's version",
 };
 const OUTCOMES = { completed: "Completed", failed: "The request failed", cancelled: "Cancelled" };
 
@@ -190,6 +191,7 @@ function figures(status) {
     ["Compressed", total === null ? null : number(done - failed)],
     ["Failed", total === null ? null : number(failed)],
     ["Saved", sizes ? size(Math.max(0, before - after)) : null],
+    ["Made with", status.options && optionsText(status.options)],
   ];
 }
 

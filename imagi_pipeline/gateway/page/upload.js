@@ -5,6 +5,7 @@ import { $, announce, focusOn, showText } from "./dom.js";
 import { count, percent } from "./format.js";
 import { columnsOf } from "./header.js";
 import { showColumns, showInspection, tickedColumns } from "./inspection.js";
+import { chosenOptions, resetOptions, showOptions, startOptions } from "./options.js";
 
 const CHANGE_PAUSE = 300; // milliseconds, so that several boxes ticked in a row are one question
 const CHOICE_HELPS = ["no_image_references", "unknown_column", "invalid_url"];
@@ -38,6 +39,7 @@ export function startUpload({ onAccepted, onTaken }) {
     inspectSoon();
   });
   $("base-url").addEventListener("change", inspectSoon);
+  startOptions(inspectSoon);
   $("send").addEventListener("click", () => (seen ? send(onAccepted) : inspect()));
   $("stop-sending").addEventListener("click", () => working?.abort());
   startDropping(onTaken);
@@ -92,6 +94,7 @@ export function forget() {
   [csv, chosenColumns, seen, suggested, keys] = [null, [], false, false, new Map()];
   $("base-url").value = "";
   $("in-place").checked = false;
+  resetOptions();
   showText($("drop-note"), null);
   showText($("inspection-note"), null);
   showColumns([], []);
@@ -113,6 +116,7 @@ const choices = () => ({
   urlColumns: chosenColumns,
   baseUrl: $("base-url").value.trim(),
   inPlace: $("in-place").checked,
+  options: chosenOptions(),
 });
 
 function inspectSoon() {
@@ -139,6 +143,7 @@ function showFound(found) {
   showInspection(found);
   suggested = false;
   showColumns(found.columns, found.url_columns);
+  showOptions(found.options);
   $("columns-hint").textContent = chosenColumns.length
     ? "As you chose. Untick all to have them found by their values."
     : "Found by their values. Correct them if they are wrong.";
