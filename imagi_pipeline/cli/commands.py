@@ -433,8 +433,10 @@ def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
     err.print(f"request {request_id}", highlight=False)
     found = client.status(request_id)
     with progress_bar(lambda: found):
+        began = time.monotonic()
         while not found.is_finished:
-            time.sleep(SECONDS_BETWEEN_STATUSES)
+            # A small request takes a second: who asked once a second would wait for half of one in vain.
+            time.sleep(min(SECONDS_BETWEEN_STATUSES, 0.1 + (time.monotonic() - began) / 5))
             found = client.status(request_id)
     return found
 
