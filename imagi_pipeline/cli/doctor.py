@@ -20,6 +20,7 @@ from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.images import jpeg_coefficients
 from imagi_pipeline.core.images.jpeg_encoding import jpegli_is_available
 from imagi_pipeline.core.images.opening import heif_is_available
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, printable, without_password
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.checks import (
     Finding,
@@ -163,4 +164,5 @@ def _made(name: str, check: Check) -> list[Finding]:
 
 
 def _line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return printable(without_password(line), LONGEST_MESSAGE)

@@ -7,6 +7,7 @@ Whatever ends in a message, report, CSV, log or terminal goes through here first
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 
 LONGEST_QUOTE = 120
@@ -18,6 +19,7 @@ LONGEST_MESSAGE = 600
 # In ASCII, so that a message fits every code page that a CSV may be in.
 _UNPRINTABLE = "?"
 _ELLIPSIS = "..."
+_LOGIN = re.compile(r"://[^\s/?#\"'<>]+@")
 _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -33,6 +35,11 @@ def printable(text: object, limit: int = LONGEST_QUOTE) -> str:
         start = "".join(map(_shown, itertools.groupby(start, key=_kind)))
     line = " ".join(start.split())
     return line if len(line) <= limit else line[: max(0, limit - len(_ELLIPSIS))] + _ELLIPSIS[:limit]
+
+
+def without_password(text: str) -> str:
+    """Return the text without what stands before the host of a URL in it: a name and a password."""
+    return _LOGIN.sub("://***@", text)
 
 
 def no_formula(cell: str) -> str:

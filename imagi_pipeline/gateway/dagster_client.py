@@ -29,6 +29,7 @@ from imagi_pipeline.contract import (
     with_upkeep,
 )
 from imagi_pipeline.core.http.own_services import own_session
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, printable, without_password
 from imagi_pipeline.core.request_status import (
     CANCELLED,
     COMPLETED,
@@ -362,7 +363,8 @@ def _message_of(result: dict[str, Any]) -> str:
 
 def _line(text: str) -> str:
     """Return the first line of a message; Dagster's go on with a stack trace."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+    line = next((line for line in text.splitlines() if line.strip()), "no reason given")
+    return printable(without_password(line), LONGEST_MESSAGE)
 
 
 def _tags_of(run: dict[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from imagi_pipeline.contract import SECONDS_OF_SILENCE
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, printable, without_password
 from imagi_pipeline.core.upkeep.checks import CLOCK_LIMIT, Finding, Level
 from imagi_pipeline.orchestration.instance import READY
 from imagi_pipeline.orchestration.internals import embedded_storage
@@ -121,7 +122,7 @@ def check_daemon(instance: dg.DagsterInstance, now: float) -> list[Finding]:
         findings.append(Finding("clock", Level.ERROR, message, repair))
     for name in needed:
         if name in beats and name not in silent and (errors := beats[name].errors):
-            line = errors[0].message.strip().splitlines()[0]
+            line = printable(without_password(errors[0].message.strip().splitlines()[0]), LONGEST_MESSAGE)
             message = f"The daemon {name} has a problem: {line}"
             findings.append(Finding("daemon", Level.WARNING, message, "Its log and the UI say more."))
     return findings or [Finding("daemon", Level.OK, f"{len(needed)} daemons run.")]

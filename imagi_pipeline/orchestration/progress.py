@@ -28,6 +28,7 @@ from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.engine import ImageResult
 from imagi_pipeline.core.errors import ImagiError
 from imagi_pipeline.core.images.compression_settings import ALGORITHM
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, printable, without_password
 from imagi_pipeline.core.reports import ReportSummary
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration import event_metadata as metadata
@@ -145,7 +146,7 @@ def _tell(context: Context, error: Exception) -> None:
         message = error.description or message
         if "code" in error.metadata:
             code = str(error.metadata["code"].value)
-    line = " ".join(message.split())
+    line = printable(without_password(message), LONGEST_MESSAGE)
     _log.warning(
         "%s failed (run %s): %s", context.run.tags.get(FILE_TAG, "A request"), context.run.run_id, line
     )

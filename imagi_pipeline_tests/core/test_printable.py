@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagi_pipeline.core.errors import ErrorCode, FetchError
-from imagi_pipeline.core.printable import LONGEST_MESSAGE, no_formula, printable
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, no_formula, printable, without_password
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,15 @@ def test_a_cell_that_would_begin_a_formula_becomes_text(cell: str) -> None:
 )
 def test_any_other_cell_stays_as_it_is(cell: str) -> None:
     assert no_formula(cell) == cell
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://imagi:se:cret@db:5432/x is down", "postgresql://***@db:5432/x is down"),
+        ("http://gateway:a@b@127.0.0.1/graphql", "http://***@127.0.0.1/graphql"),
+        ("http://shop.example/a@b.jpg?mail=a@b.c", "http://shop.example/a@b.jpg?mail=a@b.c"),
+    ],
+)
+def test_a_login_in_a_url_is_not_shown(text: str, shown: str) -> None:
+    assert without_password(text) == shown

@@ -25,6 +25,7 @@ _DELIMITERS = ",;\t|"
 _DIALECT_SAMPLE = 64 * 1024  # characters from which the delimiter is found
 _LARGEST_SAMPLE = 32 * _DIALECT_SAMPLE  # if that many are needed to end outside of quotes
 _ROWS_IN_A_PIECE = 5000
+_MOST_CELLS_KEPT = 1_000_000  # they take 100 MB at most beside the text, and mostly half as much
 
 _NO_TABLE = (0.0, 0)
 
@@ -113,16 +114,22 @@ def _other_quotings(text: str, delimiter: str) -> Iterator[Quoting]:
 
 def _widths(content: CsvText, limits: CsvLimits) -> Counter[int]:
     widths: Counter[int] = Counter()
-    records, count = content.records(), 0
+    records, count, cells = content.records(), 0, 0
+    kept: list[list[str]] = []
     while piece := list(islice(records, _ROWS_IN_A_PIECE)):
         if len(widest := max(piece, key=len)) > limits.max_columns:
             limits.check_width(len(widest), count + piece.index(widest) + 1)
         count += len(piece)
         limits.check_rows(count)
         widths.update(map(len, piece))
+        cells += len(piece) * (len(widest) + 1)
+        if cells <= _MOST_CELLS_KEPT:
+            kept += piece
         if blank := sum(1 for row in piece if len(row) == 1 and not row[0].strip()):
             widths[1] -= blank
             widths[0] += blank
+    if cells <= _MOST_CELLS_KEPT:
+        content.kept.extend(kept)
     return widths
 
 

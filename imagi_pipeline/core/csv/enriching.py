@@ -24,6 +24,7 @@ from imagi_pipeline.core.printable import LONGEST_MESSAGE, no_formula, printable
 Entry = ImageReference | CsvProblem
 """What a row has a place for in the column of output URLs."""
 
+_LONGEST_CELL = 32_000  # characters; spreadsheets cut what is longer than 32,767
 _CHARACTERS_IN_A_PIECE = 1 << 18
 _QUOTE_OR_ESCAPED = re.compile(r'\\.|"', re.DOTALL)
 
@@ -205,7 +206,7 @@ class _Extended(_Lines):
             urls.append("" if isinstance(entry, CsvProblem) else self._outputs.get(entry.url, ""))
             if self._is_wrong(entry):
                 lines.append(_error_line(entry, self._errors, several=in_column[entry.column] > 1))
-        return no_formula(",".join(urls)), no_formula("\n".join(lines))
+        return no_formula(",".join(urls)), no_formula("\n".join(_as_many_as_fit(lines)))
 
     def _is_wrong(self, entry: Entry) -> bool:
         """Return whether an entry has no compressed image, or only an earlier copy."""
@@ -279,6 +280,16 @@ def _of_row(
     while end < len(entries) and entries[end].row == row:
         end += 1
     return list(entries[start:end]), end
+
+
+def _as_many_as_fit(lines: list[str]) -> list[str]:
+    """Return the first lines, and how many more there are, within what a cell of a spreadsheet can hold."""
+    size = 0
+    for count, line in enumerate(lines):
+        size += len(line) + 1
+        if size > _LONGEST_CELL and count:
+            return [*lines[:count], f"{len(lines) - count:,} more images failed, see the report."]
+    return lines
 
 
 def _error_line(entry: Entry, errors: Mapping[str, str], several: bool) -> str:

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 
@@ -56,9 +56,13 @@ class CsvText:
     text: str
     delimiter: str
     quoting: Quoting = Quoting.STANDARD
+    kept: list[list[str]] = field(default_factory=list, compare=False, repr=False)
+    """All records, if there are so few that they need not be parsed for each look."""
 
     def records(self) -> Iterator[list[str]]:
         """Return the values of each record."""
+        if self.kept:
+            return iter(self.kept)
         if self.quoting is Quoting.STANDARD:
             csv.field_size_limit(MAX_CELL)
             return iter(csv.reader(split_lines(self.text), delimiter=self.delimiter, strict=True))

@@ -22,6 +22,7 @@ from upath import UPath
 
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.printable import LONGEST_MESSAGE, printable
 from imagi_pipeline.core.request_status import FAILED, IN_QUEUE, INTERRUPTED, RequestStatus
 from imagi_pipeline.core.storage.keys import is_request_id
 from imagi_pipeline.core.storage.manifests import MANIFEST, RequestManifest, safe_file_name
@@ -65,8 +66,8 @@ def collecting_problems(problems: list[str], path: UPath) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, StorageError) as error:
-        readable = str(path).encode("utf-8", "replace").decode()
-        problems.append(f"{readable} cannot be taken: {error}")
+        message = printable(error, LONGEST_MESSAGE)
+        problems.append(f"{printable(path, LONGEST_MESSAGE)} cannot be taken: {message}")
 
 
 def is_ignored(name: str) -> bool:

@@ -20,7 +20,8 @@ def safe_file_name(name: str) -> str:
     """Return a file name that stays in its folder and on every file system, as close to `name` as can be."""
     readable = name.encode("utf-8", "replace").decode()  # a name in another encoding has surrogates
     base = re.split(r"[/\\]", readable)[-1]
-    clean = re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", base).strip(" .")
+    shown = "".join(each if each.isprintable() else " " if each.isspace() else "_" for each in base)
+    clean = re.sub(r'[<>:"|?*]', "_", shown).strip(" .")
     while len(clean.encode()) > 200:
         stem, dot, suffix = clean.rpartition(".")
         clean = f"{stem[:-1]}.{suffix}" if dot and stem else clean[:-1]

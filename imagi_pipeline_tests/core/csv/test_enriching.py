@@ -188,3 +188,13 @@ def test_our_cells_hold_nothing_that_a_terminal_obeys() -> None:
     enriched = enrich(table, {}, errors).decode()
     cells = [row[3] for row in csv.reader(io.StringIO(enriched, newline=""))]
     assert all(cell.isprintable() for cell in cells)
+
+
+def test_the_errors_of_a_row_fit_into_a_cell_of_a_spreadsheet() -> None:
+    urls = [f"https://a.com/{number}.jpg" for number in range(500)]
+    table = read_csv(f'id,image\n1,"{" ".join(urls)}"\n'.encode())
+    result = enrich(table, {}, dict.fromkeys(urls, "x" * 590))
+    row = records(result)[1]
+    assert len(row[3]) < 32_767
+    assert "more images failed" in row[3].splitlines()[-1]
+    assert row[2] == "," * 499

@@ -28,6 +28,8 @@ def test_a_file_name_stays_in_its_folder(name: str) -> None:
         ("C:\\shop\\list.csv", "list.csv"),
         ("..", "upload.csv"),
         ("a\x00b.csv", "a_b.csv"),
+        ("\x1b[2J\x9bm\u202egnp.csv", "_[2J_m_gnp.csv"),
+        ("two\u00a0words\tmore.csv", "two words more.csv"),
         ("caf\udce9.csv", "caf_.csv"),
     ],
 )
