@@ -76,12 +76,15 @@ def best_format(encoded: Mapping[str, Encoded]) -> str:
 
 
 def loses_by_reencoding(source: SourceImage) -> bool:
-    """Return whether a file holds what new 8-bit sRGB pixels lose: 16 bits a channel, or colours of its own.
+    """Return whether a file holds what new 8-bit sRGB pixels lose: 16 bits a channel, colours, or holes.
 
     It is lost nevertheless when the pixels must change for another reason.
     """
     if told_colour(source) is not None:
         return True
+    if source.format == "GIF":
+        # Browsers show nothing where a first frame does not reach; Pillow shows a colour there.
+        return getattr(source.image, "dispose_extent", None) != (0, 0, source.width, source.height)
     if source.format != "PNG":
         return False
     chunks = dict(_png_header(source.data))

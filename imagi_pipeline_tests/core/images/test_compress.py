@@ -280,6 +280,16 @@ def test_a_still_gif_becomes_a_png_of_the_same_pixels() -> None:
     assert opened(image.data).convert("RGBA").tobytes() == opened(source).convert("RGBA").tobytes()
 
 
+def test_a_gif_whose_only_frame_leaves_a_part_empty_stays_what_it_is() -> None:
+    whole = saved(corners(64, 64).quantize(4), "GIF")
+    wider = whole[:6] + struct.pack("<H", 100) + whole[8:]
+
+    image = compress(wider, DEFAULT)
+
+    assert (image.format, image.encoder, image.width) == ("GIF", "kept", 100)
+    assert compress(whole, DEFAULT).format == "PNG"
+
+
 @pytest.mark.parametrize("source_format", ["BMP", "TIFF"])
 def test_a_drawing_in_a_format_unknown_to_browsers_becomes_a_png(source_format: str) -> None:
     assert compress(saved(drawing(), source_format), DEFAULT).format == "PNG"
