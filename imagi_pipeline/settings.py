@@ -7,6 +7,7 @@ The variable of a field is `IMAGI_` and the name of the field in capitals.
 from __future__ import annotations
 
 import base64
+import difflib
 import ipaddress
 import os
 import re
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-from pydantic_core import PydanticUndefined
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError, PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imagi_pipeline.core.csv.limits import CsvLimits
@@ -33,6 +34,12 @@ from imagi_pipeline.core.limits import EngineLimits
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ENV_PREFIX = "IMAGI_"
+
+TOKEN_VARIABLE = "IMAGI_TOKEN"  # noqa: S105 - a name
+"""The token that `imagi submit` sends; no setting of the service."""
+
+_OF_KUBERNETES = re.compile(r"IMAGI_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_\w+)?)")
+"""Variables that every pod beside a service of the name `imagi` is given."""
 
 SECRET_SETTINGS = frozenset({"api_tokens", "dagster_url", "webhook_secret"})
 """Settings whose value must not be shown."""
@@ -56,7 +63,10 @@ _CSV = CsvLimits()
 
 
 class Settings(BaseSettings):
-    """What a user may choose. Raises pydantic's ValidationError, which names the field, on a bad value."""
+    """What a user may choose. Raises pydantic's ValidationError, which names the field, on a bad value.
+
+    And for a variable that begins as ours do and is none of them: a typo would be a default.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
@@ -271,6 +281,19 @@ class Settings(BaseSettings):
                 "write no login into the URL; for S3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_variables(cls, values: Any) -> Any:
+        known = [*map(variable, cls.model_fields), TOKEN_VARIABLE]
+        for name, value in os.environ.items():
+            is_ours = name.startswith(ENV_PREFIX) and value and not _OF_KUBERNETES.fullmatch(name)
+            if is_ours and name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1)
+                advice = f"Did you mean {nearest[0]}?" if nearest else "docs/settings.md lists all."
+                facts = {"told": f"There is no setting {name}. {advice}"}
+                raise PydanticCustomError("unknown_variable", "{told}", facts)
+        return values
 
     @field_validator("time_zone")
     @classmethod

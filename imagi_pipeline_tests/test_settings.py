@@ -50,6 +50,38 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_name(
     assert error.value.errors()[0]["loc"][0] == name
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("IMAGI_QUALTY", "There is no setting IMAGI_QUALTY. Did you mean IMAGI_QUALITY?"),
+        ("IMAGI_{loc}_XYZ", "There is no setting IMAGI_{loc}_XYZ. docs/settings.md lists all."),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.setenv(name, "60")
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert error.value.errors()[0]["msg"] == words
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("IMAGI_TOKEN", "x" * 20),
+        ("IMAGI_QUALTY", ""),
+        ("IMAGI_PORT", "tcp://10.0.0.1:8000"),
+        ("IMAGI_GATEWAY_SERVICE_PORT_HTTP", "8000"),
+        ("IMAGI_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("IMAGINE", "x"),
+    ],
+)
+def test_what_others_set_is_no_typo(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    Settings()
+
+
 def test_a_public_url_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGI_PUBLIC_URL", "https://cdn.example/media/")
     assert Settings().public_url == "https://cdn.example/media"

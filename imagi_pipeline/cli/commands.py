@@ -37,7 +37,7 @@ from imagi_pipeline.cli.terminal import (
 from imagi_pipeline.core.images.options import OPTION_NAMES, CompressionOptions
 from imagi_pipeline.core.request_status import COMPLETED, IN_QUEUE, INTERRUPTED, RequestStatus
 from imagi_pipeline.core.storage.manifests import RequestManifest
-from imagi_pipeline.settings import Settings
+from imagi_pipeline.settings import TOKEN_VARIABLE, Settings
 
 if TYPE_CHECKING:
     from imagi_pipeline.gateway.gateway_client import GatewayClient
@@ -278,7 +278,7 @@ def submit(
     public_urls: PublicUrlsOption = False,
     url: Annotated[str | None, typer.Option("--url", help="The gateway; else IMAGI_GATEWAY_URL.")] = None,
     token: Annotated[
-        str | None, typer.Option("--token", envvar="IMAGI_TOKEN", help="Your token, if it wants one.")
+        str | None, typer.Option("--token", envvar=TOKEN_VARIABLE, help="Your token, if it wants one.")
     ] = None,
     url_column: ColumnOption = None,
     base_url: BaseOption = None,

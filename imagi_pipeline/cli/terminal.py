@@ -135,6 +135,8 @@ def plain_errors(as_json: bool) -> Iterator[None]:
         if error.title != Settings.__name__:
             raise
         first = error.errors()[0]
+        if not first["loc"]:
+            fail(first["msg"], as_json)
         name = str(first["loc"][0])
         given = "" if name in SECRET_SETTINGS else f" (given: {first['input']!r})"
         fail(f"{variable(name)}: {first['msg']}{given}", as_json)

@@ -117,6 +117,16 @@ def test_another_size_leaves_the_image_that_was_delivered_as_it_is(
     assert store.read_record(file.stem).width == 320  # type: ignore[union-attr]
 
 
+def test_a_variable_that_is_no_setting_is_refused_in_one_plain_line(
+    products: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGI_LONGEST_SIZE", "100")
+    done = imagi("process", products)
+    assert (done.returncode, done.stdout) == (1, "")
+    told = "imagi: There is no setting IMAGI_LONGEST_SIZE. Did you mean IMAGI_LONGEST_SIDE?"
+    assert " ".join(done.stderr.split()) == told
+
+
 def test_an_option_that_cannot_be_is_refused_before_anything_is_kept(products: Path, tmp_path: Path) -> None:
     done = imagi("process", products, "--quality", "0", "--json")
     assert (done.returncode, document(done)["error_code"]) == (1, "invalid_option")
