@@ -32,7 +32,7 @@ def test_a_job_gives_what_it_returns(pool: FairPool[str]) -> None:
 def test_a_lane_that_hangs_leaves_threads_to_the_others(pool: FairPool[str]) -> None:
     go_on, began = threading.Event(), list[str]()
     slow = [pool.submit("slow", waiting_for(go_on, began, f"slow {number}")) for number in range(10)]
-    assert [pool.submit("other", lambda: "done").result() for _ in range(10)] == ["done"] * 10
+    assert [pool.submit("other", lambda: "done").result(30) for _ in range(10)] == ["done"] * 10
     assert began == ["slow 0", "slow 1"]
     go_on.set()
     assert [job.result() for job in slow] == [f"slow {number}" for number in range(10)]
