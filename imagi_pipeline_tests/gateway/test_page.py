@@ -519,7 +519,7 @@ def test_the_token_is_asked_for_once_and_used_for_everything(
         expect(page.locator("#token")).to_be_hidden()
         expect(first_slider(page)).to_be_enabled()
         name, enriched = downloaded(page, "#download-result", tmp_path)
-        assert (name, len(enriched.splitlines())) == ("shoes.csv", 5)
+        assert (name, len(enriched.splitlines())) == ("shoes_enriched.csv", 5)
         assert TOKEN not in page.url
 
         page.get_by_role("link", name="New request").click()
