@@ -39,12 +39,14 @@ from imagi_pipeline.gateway.documents import (
     ImagePage,
     Inspection,
     Status,
+    StatusName,
     StatusPage,
     failures_document,
     image_document,
     inspection_document,
     status_document,
 )
+from imagi_pipeline.gateway.image_query import ImageQuery, Order
 from imagi_pipeline.gateway.media import browser_type
 from imagi_pipeline.gateway.problems import ApiError, responses
 from imagi_pipeline.gateway.request_service import RequestService, nothing_there
@@ -251,9 +253,11 @@ async def list_requests(
     caller: TheCaller,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    file: Annotated[str, Query(max_length=200, description="A part of the file's name.")] = "",
+    status: Annotated[StatusName | None, Query()] = None,
 ) -> StatusPage:
     """List the newest requests. The first page begins with those that have no run yet, beyond `limit`."""
-    page = await gateway.ask(gateway.requests.recent, caller, limit, cursor)
+    page = await gateway.ask(gateway.requests.recent, caller, limit, cursor, file, status)
     return StatusPage(
         requests=[status_document(found, gateway.store, gateway.settings) for found in page.requests],
         next=page.next,
@@ -393,30 +397,36 @@ def _pieces(path: UPath) -> Iterator[bytes]:
             yield piece
 
 
+async def _image_query(
+    status: Annotated[Literal["ok", "reused", "failed"] | None, Query()] = None,
+    kept: Annotated[bool | None, Query(description="Whether the source was small enough as it was.")] = None,
+    text: Annotated[
+        str, Query(max_length=200, description="A part of a URL, of what a row is called, or a row's number.")
+    ] = "",
+    order: Annotated[Order, Query(description="`largest` file or `least_saved` first.")] = "csv",
+) -> ImageQuery:
+    return ImageQuery(status, kept, text.strip(), order)
+
+
 @router.get("/requests/{request_id}/images/", responses=responses(404, 409, 503))
 async def list_images(
     request_id: UUID,
     gateway: TheGateway,
     caller: TheCaller,
-    status: Annotated[Literal["ok", "reused", "failed"] | None, Query()] = None,
+    query: Annotated[ImageQuery, Depends(_image_query)],
     offset: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> ImagePage:
     """List the images of a request: what they were and what they became, or why they failed."""
-    return await gateway.ask(_images, gateway, str(request_id), caller, status, range(offset, offset + limit))
+    return await gateway.ask(_images, gateway, str(request_id), caller, query, offset, limit)
 
 
 def _images(
-    gateway: Gateway, request_id: str, caller: Caller, status: str | None, wanted: range
+    gateway: Gateway, request_id: str, caller: Caller, query: ImageQuery, offset: int, limit: int
 ) -> ImagePage:
     found = gateway.requests.status(request_id, caller)
-    shown, total = [], 0
-    for row in gateway.requests.report_rows(found):
-        if status in (None, row["status"]):
-            if total in wanted:
-                shown.append(image_document(row, gateway.settings.public_url))
-            total += 1
-    return ImagePage(total=total, images=shown)
+    total, rows = query.page(gateway.requests.report_rows(found), offset, limit)
+    return ImagePage(total=total, images=[image_document(row, gateway.settings.public_url) for row in rows])
 
 
 @router.get(

@@ -68,7 +68,7 @@ def build_app(settings: Settings) -> FastAPI:
         summary="A CSV of image URLs in, the same CSV with the URLs of compressed copies out.",
         version=metadata.version("imagi_pipeline"),
         lifespan=lifespan,
-        docs_url=None,  # they load their scripts from other hosts
+        docs_url=None,  # it loads its scripts from other hosts
         redoc_url=None,
     )
     app.state.gateway = gateway
@@ -143,5 +143,9 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(f"{folder}/index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(f"{folder}/docs.html", headers={"Cache-Control": "no-cache"})
 
     app.mount("/static", _PageFiles(directory=folder))

@@ -39,6 +39,9 @@ RETRY_TAGS = {
 """A new run of a request must not take these over from the run before it, perhaps a schedule's."""
 
 MOST_WAITING = 100
+MOST_PAGES_SEARCHED = 20
+"""For one page of what is searched for."""
+
 SECONDS_TO_A_RUN = 5
 """The sensor looks at the landing folder about this often."""
 
@@ -72,12 +75,19 @@ class RequestService:
             raise ApiError(404, "unknown_request", f"There is no request {request_id}.")
         return found
 
-    def recent(self, caller: Caller, most: int, cursor: str | None) -> RequestPage:
-        """Return the newest requests; before the first `most`, those that have no run yet, 100 of them at
-        most.
+    def recent(
+        self, caller: Caller, most: int, cursor: str | None, file: str = "", status: str | None = None
+    ) -> RequestPage:
+        """Return the newest requests; before the first `most`, at most 100 that have no run yet.
+
+        Only those with `file` in their name, and of this `status`. Of very many that are others the page ends
+        before it is full; its `next` goes on.
         """
-        owner = None if caller.sees_all else caller.name
-        page = self._client.recent_requests(most, owner=owner, cursor=cursor)
+
+        def is_wanted(found: RequestStatus) -> bool:
+            return file.casefold() in (found.file or "").casefold() and status in (None, found.status)
+
+        page = self._with_runs(caller, most, cursor, is_wanted)
         if cursor:
             return page
         known = {found.request_id for found in page.requests}
@@ -86,9 +96,23 @@ class RequestService:
             for found in waiting_requests(self._store)
             if caller.may_see(found.owner)
             and found.request_id not in known
+            and is_wanted(found)
             and not self._board.status(found.request_id)
         )
         return RequestPage([*islice(waiting, MOST_WAITING), *page.requests], page.next)
+
+    def _with_runs(
+        self, caller: Caller, most: int, cursor: str | None, is_wanted: Callable[[RequestStatus], bool]
+    ) -> RequestPage:
+        owner = None if caller.sees_all else caller.name
+        found: list[RequestStatus] = []
+        for _ in range(MOST_PAGES_SEARCHED):
+            page = self._client.recent_requests(most - len(found), owner=owner, cursor=cursor)
+            found += filter(is_wanted, page.requests)
+            cursor = page.next
+            if cursor is None or len(found) >= most:
+                break
+        return RequestPage(found, cursor)
 
     def cancel(self, request_id: str, caller: Caller) -> RequestStatus:
         """Stop a request; raises ApiError 409 when there is nothing to stop, or not yet."""

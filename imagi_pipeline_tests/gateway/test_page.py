@@ -18,12 +18,12 @@ import uvicorn
 from imagi_pipeline.gateway.app import build_app
 from imagi_pipeline.settings import Settings
 from imagi_pipeline_tests.browsers import chromium, needs_browser
-from imagi_pipeline_tests.image_host import ImageHost
+from imagi_pipeline_tests.image_host import ImageHost, jpeg
 from imagi_pipeline_tests.running_service import Service, free_port, wait_for
 
 try:
     from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, Locator, Page, expect
+    from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 except ImportError:
     pass  # the tests are skipped
 
@@ -540,3 +540,87 @@ def test_without_the_token_the_page_says_so_and_asks_again(
         page.keyboard.press("Enter")
         expect(page.locator("#request-title")).to_have_text("shoes.csv")
         page.close()
+
+
+def test_several_files_become_several_requests(open_page: OpenPage, host: ImageHost) -> None:
+    page = open_page(answers=[422])
+    files = {
+        "one.csv": table(host.add("batch-1.jpg")),
+        "two.csv": "only\n",
+        "three.csv": table(host.add("batch-3.jpg")),
+    }
+    given: list[FilePayload] = [
+        {"name": name, "mimeType": "text/csv", "buffer": text.encode()} for name, text in files.items()
+    ]
+    page.set_input_files("#file", given)
+    expect(page.locator("#batch-title")).to_have_text("3 files")
+    expect(page.locator("#batch-title")).to_be_focused()
+    page.click("#batch-send")
+    expect(page.locator("#batch-list a")).to_have_count(2)
+    expect(page.locator("#batch-list .refused")).to_contain_text("no rows below its header")
+    expect(page.locator("#batch-send")).to_be_hidden()
+    for name in ("one.csv", "three.csv"):
+        expect(page.locator("#recent-list")).to_contain_text(name)
+    assert_accessible(page)
+    page.locator("#batch-list a").first.click()
+    expect(page.locator("#request-title")).to_have_text("one.csv")
+
+
+def test_requests_are_searched_by_file_name_and_status(
+    open_page: OpenPage, service: Service, host: ImageHost, finished: str
+) -> None:
+    handed_in(service, "Needle.csv", host.add("needle.jpg"))
+    page = open_page()
+    page.get_by_label("File name", exact=True).fill("needle")
+    expect(page.locator("#recent-list .request-name")).to_have_text(["Needle.csv"])
+    page.get_by_label("Status", exact=True).select_option("failed")
+    expect(page.locator("#recent-empty")).to_have_text("None that fits.")
+    page.get_by_label("File name", exact=True).fill("")
+    page.get_by_label("Status", exact=True).select_option("completed")
+    expect(page.locator("#recent-list")).to_contain_text("Needle.csv")
+
+
+def test_images_are_searched_filtered_and_sorted_and_all_come_by_scrolling(
+    open_page: OpenPage, service: Service, host: ImageHost
+) -> None:
+    urls = host.add(*(f"many-{n}.jpg" for n in range(110)))
+    host.files["/many-7.jpg"] = jpeg(7, (900, 700))
+    del host.files["/many-9.jpg"]
+    request_id = handed_in(service, "many.csv", urls)
+    page = open_page(f"#/requests/{request_id}")
+    cards = page.locator(".image")
+    expect(cards).to_have_count(48)
+    for _ in range(3):
+        page.mouse.wheel(0, 100_000)
+        page.wait_for_timeout(300)
+    expect(cards).to_have_count(110)
+
+    page.get_by_label("Order").select_option("largest")
+    expect(cards.first).to_contain_text("many-7.jpg")
+    expect(cards.first).to_contain_text("JPEG 900 × 700")
+    page.get_by_label("Which images").select_option("failed")
+    expect(page.locator("#images-count")).to_have_text("1 image")
+    expect(cards).to_contain_text(["many-9.jpg"])
+    page.get_by_label("Which images").select_option("")
+    page.get_by_label("Order").select_option("csv")
+    page.get_by_label("Name, row or SKU").fill("57")
+    expect(cards.locator(".image-name")).to_have_text(["many-55.jpg", "many-57.jpg"])
+
+    page.get_by_label("Name, row or SKU").fill("many-7.jpg")
+    expect(cards).to_have_count(1)
+    cards.first.locator(".enlarge").click()
+    comparison = page.locator("#large-place .comparison")
+    for label, width in (("100%", 900), ("200%", 1800)):
+        page.get_by_label(label, exact=True).check()
+        assert comparison.evaluate("found => found.offsetWidth") == width
+    assert_accessible(page)
+
+
+def test_the_api_is_shown_with_nothing_from_elsewhere(open_page: OpenPage, service: Service) -> None:
+    page = open_page("docs")
+    upload = page.locator(".operation", has_text="/imagi-process/upload_csv/")
+    upload.locator("summary").click()
+    expect(upload).to_contain_text("callback_url")
+    expect(upload).to_contain_text(f"curl '{service.gateway}/imagi-process/upload_csv/' --form")
+    assert_no_sideways_scroll(page)
+    assert_accessible(page)

@@ -22,15 +22,18 @@ export const isAbort = (error) => error?.name === "AbortError";
 
 export const requestStatus = (id, signal) => json(`check_request_status/${encodeURIComponent(id)}/`, { signal });
 
-export function recentRequests({ cursor = null, limit, signal }) {
+export function recentRequests({ cursor = null, limit, file = "", status = "", signal }) {
   const query = new URLSearchParams({ limit });
+  if (file) query.set("file", file);
+  if (status) query.set("status", status);
   if (cursor) query.set("cursor", cursor);
   return json(`requests/?${query}`, { signal });
 }
 
-export function images(id, { status = null, offset = 0, limit, signal }) {
-  const query = new URLSearchParams({ offset, limit });
-  if (status) query.set("status", status);
+/** `wanted` are the service's own words: status, kept, text, order. */
+export function images(id, { offset = 0, limit, signal, ...wanted }) {
+  const given = Object.entries(wanted).filter(([, value]) => value);
+  const query = new URLSearchParams({ offset, limit, ...Object.fromEntries(given) });
   return json(`requests/${encodeURIComponent(id)}/images/?${query}`, { signal });
 }
 

@@ -65,6 +65,22 @@ export function pause(milliseconds, signal, wake = []) {
   });
 }
 
+const TYPING_PAUSE = 300; // milliseconds
+
+/** Calls `action` when what a form searches for has changed. */
+export function onSearch(form, action) {
+  let timer = 0;
+  const soon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(action, TYPING_PAUSE);
+  };
+  form.addEventListener("input", soon);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    soon();
+  });
+}
+
 /** Says whether a text may be the target of a link. */
 export function isWebAddress(text) {
   return /^https?:\/\//i.test(text ?? "");

@@ -2,13 +2,15 @@
 
 import * as api from "./api.js";
 import { comparison } from "./comparison.js";
-import { $, copyOf, element, isWebAddress, showText } from "./dom.js";
+import { $, copyOf, element, isWebAddress, onSearch, showText } from "./dom.js";
 import { count, nameOf, number, saving, savingText, size } from "./format.js";
 import { openPages } from "./pages.js";
 import { Sources } from "./sources.js";
 
 let opened = null; // AbortController of the images on show
 let sources = null;
+let listed = null; // AbortController of the list of images, which another search replaces
+let showList = () => {};
 let large = null; // the card whose image is in the dialog
 const imageOfCard = new WeakMap();
 
@@ -17,6 +19,8 @@ export function startImages() {
     choice.addEventListener("change", () => (document.body.dataset.comparison = choice.value));
     if (choice.checked) document.body.dataset.comparison = choice.value;
   }
+  onSearch($("images-search"), () => showList());
+  for (const choice of document.querySelectorAll("input[name=zoom]")) choice.addEventListener("change", zoom);
   $("large-close").addEventListener("click", () => $("large").close());
   $("large-previous").addEventListener("click", () => showLarge(neighbour("previousElementSibling")));
   $("large-next").addEventListener("click", () => showLarge(neighbour("nextElementSibling")));
@@ -36,14 +40,12 @@ export function openImages(request, { onError, signal: outer }) {
   const { total, failed } = request.progress;
   $("failures").hidden = !failed;
   $("images").hidden = total === failed;
-  const pages = (status) => (offset, limit) => api.images(request.request_id, { status, offset, limit, signal });
-  const common = { onError, signal };
   if (failed) {
     showFailures(request.request_id, signal).catch((error) => api.isAbort(error) || onError(error));
   }
   if (total !== failed) {
-    const [list, button] = [$("images-list"), $("images-more")];
-    openPages({ list, button, load: pages(null), render: imageCard, ...common });
+    showList = () => showImages(request.request_id, { onError, signal });
+    showList();
   }
 }
 
@@ -53,8 +55,34 @@ export function closeImages() {
   sources = null;
   if ($("large").open) $("large").close();
   for (const name of ["failures", "images", "savings"]) $(name).hidden = true;
+  for (const name of ["images-text", "images-show"]) $(name).value = "";
+  $("images-order").value = "csv";
   $("failures-list").replaceChildren();
   $("images-list").replaceChildren();
+}
+
+function showImages(id, { onError, signal: outer }) {
+  listed?.abort();
+  listed = new AbortController();
+  const signal = AbortSignal.any([listed.signal, outer]);
+  const show = $("images-show").value;
+  const wanted = {
+    text: $("images-text").value.trim(),
+    order: $("images-order").value,
+    ...(show === "kept" ? { kept: true } : { status: show }),
+  };
+  openPages({
+    list: $("images-list"),
+    button: $("images-more"),
+    load: async (offset, limit) => {
+      const page = await api.images(id, { ...wanted, offset, limit, signal });
+      $("images-count").textContent = count(page.total, "image");
+      return page;
+    },
+    render: imageCard,
+    onError,
+    signal,
+  });
 }
 
 async function showFailures(id, signal) {
@@ -120,12 +148,12 @@ function showFacts(image, savingPlace, factsPlace) {
   factsPlace.replaceChildren(...parts.filter(Boolean).map((part) => element("span", {}, part)));
 }
 
-/** Writes a change of format or size: "TIFF 3000 × 2000 → JPEG 1600 × 1067"; null if there is none. */
+/** Writes format and size, and what they were: "JPEG 1600 × 1067", "TIFF 3000 × 2000 → JPEG 1600 × 1067". */
 function shapeChange(image) {
   const shape = (format, width, height) => `${format} ${width} × ${height}`;
   const before = shape(image.source_format, image.source_width, image.source_height);
   const after = shape(image.format, image.width, image.height);
-  return before === after ? null : `${before} → ${after}`;
+  return before === after ? after : `${before} → ${after}`;
 }
 
 function showLarge(card) {
@@ -144,11 +172,23 @@ function showLarge(card) {
     note,
     element("p", { class: "failure-url" }, link(image.url)),
   );
+  zoom();
   if (!$("large").open) $("large").showModal();
   $("large-previous").disabled = !neighbour("previousElementSibling");
   $("large-next").disabled = !neighbour("nextElementSibling");
   const current = document.activeElement;
   if (current?.disabled) $("large-close").focus();
+}
+
+/** Shows the large image in the chosen size; at 100% a pixel of the image is a pixel of the screen. */
+function zoom() {
+  const factor = Number(document.querySelector("input[name=zoom]:checked").value);
+  const place = $("large-place").querySelector(".comparison");
+  place?.classList.toggle("zoomed", factor > 0);
+  if (!factor || !large || !place) return;
+  const { width, height } = imageOfCard.get(large);
+  place.style.setProperty("--width", `${(width * factor) / devicePixelRatio}px`);
+  place.style.setProperty("--height", `${(height * factor) / devicePixelRatio}px`);
 }
 
 /** Returns the next card in a direction that has an image. */

@@ -1,7 +1,7 @@
 /** Lists the recent requests, newest first, and keeps them up to date while they can be seen. */
 
 import * as api from "./api.js";
-import { $, announce, copyOf, showOffer, showText } from "./dom.js";
+import { $, announce, copyOf, onSearch, showOffer, showText } from "./dom.js";
 import { ago, count, dateTime } from "./format.js";
 import { poll } from "./poll.js";
 import { factsOf, isFinished, nameOf, showBadge } from "./status.js";
@@ -20,7 +20,7 @@ export function openList() {
   const { signal } = watching;
   poll({
     signal,
-    ask: () => api.recentRequests({ limit: PAGE, signal }),
+    ask: () => api.recentRequests({ limit: PAGE, ...searched(), signal }),
     onAnswer: (answer) => {
       showText($("recent-note"), null);
       return showNewest(answer);
@@ -38,6 +38,10 @@ export function closeList() {
 
 export function startList() {
   $("recent-more").addEventListener("click", showMore);
+  onSearch($("recent-search"), () => {
+    $("recent-list").replaceChildren();
+    openList();
+  });
 }
 
 function showNewest({ requests, next }) {
@@ -49,7 +53,9 @@ function showNewest({ requests, next }) {
     if (list.children[index] !== row) list.insertBefore(row, list.children[index] ?? null);
   });
   if (firstTime) setCursor(next);
-  $("recent-empty").hidden = list.childElementCount > 0;
+  const { file, status } = searched();
+  const none = file || status ? "None that fits." : "None yet. Your requests will be listed here.";
+  showText($("recent-empty"), list.childElementCount > 0 ? null : none);
   return requests.every(isFinished) ? PAUSE : PAUSE_WHILE_WORKING;
 }
 
@@ -57,7 +63,7 @@ async function showMore() {
   const button = $("recent-more");
   button.disabled = true;
   try {
-    const { requests, next } = await api.recentRequests({ limit: PAGE, cursor, signal: watching.signal });
+    const { requests, next } = await api.recentRequests({ limit: PAGE, cursor, ...searched(), signal: watching.signal });
     const rows = requests.map((request) => filledRow(request));
     $("recent-list").append(...rows);
     setCursor(next);
@@ -70,6 +76,8 @@ async function showMore() {
     if (!button.hidden) button.focus();
   }
 }
+
+const searched = () => ({ file: $("recent-file").value.trim(), status: $("recent-status").value });
 
 function setCursor(next) {
   cursor = next;
@@ -87,8 +95,8 @@ function filledRow(request) {
   const time = row.querySelector(".request-time");
   if (request.created) {
     time.dateTime = request.created;
-    time.title = dateTime(request.created);
-    setText(time, ago(request.created));
+    time.title = ago(request.created);
+    setText(time, dateTime(request.created));
   }
   return row;
 }

@@ -1,6 +1,7 @@
 /** Makes a request of a dropped or chosen CSV: inspects it, lets people correct, sends it. */
 
 import * as api from "./api.js";
+import { forgetBatch, offerBatch, randomKey, startBatch } from "./batch.js";
 import { $, announce, focusOn, showText } from "./dom.js";
 import { count, percent } from "./format.js";
 import { columnsOf } from "./header.js";
@@ -26,6 +27,7 @@ export function startUpload({ onAccepted, onTaken }) {
     if ($("file").files.length) take($("file").files, onTaken);
     $("file").value = ""; // so that the same file can be chosen again
   });
+  startBatch();
   $("forget").addEventListener("click", () => {
     forget();
     $("choose").focus();
@@ -76,7 +78,7 @@ function take(files, onTaken) {
   onTaken();
   forget();
   if (files.length > 1) {
-    showText($("drop-note"), `These are ${files.length} files. Hand them in one after the other.`);
+    offerBatch(files);
     return;
   }
   csv = files[0];
@@ -95,7 +97,7 @@ export function forget() {
   $("base-url").value = "";
   $("in-place").checked = false;
   resetOptions();
-  showText($("drop-note"), null);
+  forgetBatch();
   showText($("inspection-note"), null);
   showColumns([], []);
   showInspection(null);
@@ -209,12 +211,6 @@ function keyOf(made) {
   const text = JSON.stringify(made);
   if (!keys.has(text)) keys.set(text, randomKey());
   return keys.get(text);
-}
-
-/** Do what crypto.randomUUID does, which plain http on a network does not have. */
-function randomKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function assertReadable(file) {
