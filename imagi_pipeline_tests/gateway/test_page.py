@@ -155,7 +155,7 @@ def test_a_dropped_csv_comes_back_enriched_its_failed_image_tried_again_once_the
 ) -> None:
     urls = image_host.add(*(f"{n}.jpg" for n in range(8)))
     missing = image_host.files.pop("/5.jpg")
-    image_host.delay = 0.2
+    image_host.delay = 0.8
     page = open_page()
     drop(page, "Frühling 2026.csv", table(urls))
     expect(page.locator("#send")).to_have_text("Compress 8 images")
