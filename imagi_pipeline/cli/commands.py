@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagi_pipeline.cli import local
+from imagi_pipeline.cli.files import check_names, for_each
 from imagi_pipeline.cli.printing import (
     EXIT_CODE_OF_INTERRUPT,
     fail_unless_useful,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="A CSV of image URLs in, the same CSV with the URLs of compressed copies out.",
 )
@@ -95,11 +95,12 @@ GatewayPort = Annotated[
     int, typer.Option(min=1, max=65535, help="Port of the gateway: uploads, status, images, page.")
 ]
 CsvArgument = Annotated[Path, typer.Argument(help="The CSV.")]
+CsvArguments = Annotated[list[Path], typer.Argument(help="The CSVs; - is standard input.")]
 
 
 @app.command()
 def process(
-    file: CsvArgument,
+    files: CsvArguments,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the enriched CSV, the images and the report here too."),
@@ -119,20 +120,26 @@ def process(
 ) -> None:
     """Process a CSV here and now: the whole Dagster job runs in this process, without a daemon."""
     with plain_errors(as_json):
-        given = _given_options(preset, quality, output_format, longest_side, png)
-        manifest = RequestManifest(
-            file.name,
-            tuple(url_column or ()),
-            base_url,
-            in_place=in_place,
-            options=CompressionOptions.parse(given),
-        )
-        if output:  # before the work: it may be impossible
-            output.mkdir(parents=True, exist_ok=True)
-        document = local.process_file(file, manifest, verbose=verbose)
-        if output and document["status"] == COMPLETED:
-            document["copies"] = local.copies(document, output, images=images, public_urls=public_urls)
-        print_processed(document, as_json)
+        check_names(files, output)
+
+    def process_one(file: Path, _: Path) -> None:
+        with plain_errors(as_json):
+            given = _given_options(preset, quality, output_format, longest_side, png)
+            manifest = RequestManifest(
+                file.name,
+                tuple(url_column or ()),
+                base_url,
+                in_place=in_place,
+                options=CompressionOptions.parse(given),
+            )
+            if output:  # before the work: it may be impossible
+                output.mkdir(parents=True, exist_ok=True)
+            document = local.process_file(file, manifest, verbose=verbose)
+            if output and document["status"] == COMPLETED:
+                document["copies"] = local.copies(document, output, images=images, public_urls=public_urls)
+            print_processed(document, as_json)
+
+    for_each(files, process_one)
 
 
 @app.command()
@@ -259,12 +266,14 @@ def gateway(
         gateway_app = build_app(settings)
         if as_json:
             print_json({"gateway": address.url})
+        else:
+            print_lines([f"gateway         {address.url}"])
         run_http_server(gateway_app, host, port)
 
 
 @app.command()
 def submit(
-    file: CsvArgument,
+    files: CsvArguments,
     wait: Annotated[
         bool,
         typer.Option(
@@ -293,7 +302,7 @@ def submit(
     png: PngOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload a CSV to a running gateway."""
+    """Upload CSVs to a running gateway."""
     from imagi_pipeline.gateway.gateway_client import GatewayClient
 
     options = {
@@ -304,19 +313,25 @@ def submit(
         **_given_options(preset, quality, output_format, longest_side, png),
     }
     with plain_errors(as_json):
+        check_names(files, output)
         client = GatewayClient(url or Settings().gateway_url, token)
-        with upload_bar(file.stat().st_size) as advance:
-            request_id = client.upload(file, options, advance)
-        found, copies = RequestStatus(request_id, IN_QUEUE, file.name), []
-        try:
-            if wait:
-                found = _awaited(client, request_id)
-                folder = output or file.parent
-                copies = _downloads(client, found, folder, images=images, public_urls=public_urls)
-        except KeyboardInterrupt:
-            message = f"It goes on without you. Its status: {client.status_url(request_id)}"
-            fail(message, as_json, INTERRUPTED, EXIT_CODE_OF_INTERRUPT)
-        print_submitted(found, copies, as_json)
+
+    def submit_one(file: Path, beside: Path) -> None:
+        with plain_errors(as_json):
+            with upload_bar(file.stat().st_size) as advance:
+                request_id = client.upload(file, options, advance)
+            found, copies = RequestStatus(request_id, IN_QUEUE, file.name), []
+            try:
+                if wait:
+                    found = _awaited(client, request_id)
+                    folder = output or beside
+                    copies = _downloads(client, found, folder, images=images, public_urls=public_urls)
+            except KeyboardInterrupt:
+                message = f"It goes on without you. Its status: {client.status_url(request_id)}"
+                fail(message, as_json, INTERRUPTED, EXIT_CODE_OF_INTERRUPT)
+            print_submitted(found, copies, as_json)
+
+    for_each(files, submit_one)
 
 
 @app.command()

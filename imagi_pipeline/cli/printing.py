@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ def print_status(found: RequestStatus) -> None:
     facts = [("request", found.request_id), ("file", found.file or ""), ("status", found.status)]
     if found.settings:
         facts.append(("options", found.settings))
+    times = (("handed in", found.created), ("ended", found.finished))
+    facts += [(name, local_time(at)) for name, at in times if at]
     if found.rows is not None:
         facts.append(("rows", f"{found.rows:,}"))
     if found.problems:
@@ -64,6 +67,11 @@ def print_submitted(found: RequestStatus, copies: list[str], as_json: bool) -> N
     fail_unless_useful(found)
 
 
+def local_time(seconds: float | None) -> str:
+    """Return a moment as a clock on the wall shows it; nothing for None."""
+    return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}" if seconds is not None else ""
+
+
 def print_recent(found: list[RequestStatus], as_json: bool) -> None:
     """Print the newest requests, one per line."""
     if as_json:
@@ -73,8 +81,8 @@ def print_recent(found: list[RequestStatus], as_json: bool) -> None:
     else:
         print_lines(
             [
-                f"{each.request_id}  {each.status:10}  {each.images_done:,} images, "
-                f"{each.images_failed:,} failed  {each.file or ''}"
+                f"{each.request_id}  {local_time(each.created):16}  {each.status:10}  "
+                f"{each.images_done:,} images, {each.images_failed:,} failed  {each.file or ''}"
                 for each in found
             ]
         )

@@ -91,6 +91,57 @@ def test_process_replaces_urls_in_place_when_told_to(products: Path) -> None:
     assert result[1].startswith("0,http://127.0.0.1:8000/media/")
 
 
+def test_several_files_and_standard_input_are_processed_one_after_the_other(
+    products: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.csv"
+    broken.write_text("nothing")
+    options = ["--output", str(tmp_path / "out"), "--json"]
+    done = subprocess.run(
+        [*IMAGI, "process", str(broken), str(products), "-", *options],
+        input=products.read_text(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    failed, *others = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, failed["error_code"]) == (1, "empty_csv")
+    assert [(each["file"], each["status"]) for each in others] == [
+        ("products.csv", "completed"),
+        ("stdin.csv", "completed"),
+    ]
+    names = {path.name for path in (tmp_path / "out").glob("*.csv")}
+    assert {"products_enriched.csv", "stdin_enriched.csv"} <= names
+
+    recent = imagi("status").stdout
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d  completed .*stdin\.csv", recent)
+    assert re.search(r"handed in +\d{4}-\d\d-\d\d \d\d:\d\d", imagi("status", others[0]["request_id"]).stdout)
+
+
+def test_files_of_one_name_are_refused_where_one_would_be_written_over_the_other(
+    products: Path, tmp_path: Path
+) -> None:
+    twin = tmp_path / "twin" / products.name
+    twin.parent.mkdir()
+    twin.write_bytes(products.read_bytes())
+    done = imagi("process", products, twin, "--output", tmp_path / "out")
+    assert (done.returncode, "Two of the files are called products.csv" in done.stderr) == (1, True)
+
+
+def test_a_shell_can_complete_commands() -> None:
+    asked = {"_IMAGI_COMPLETE": "complete_bash", "COMP_WORDS": "imagi pro", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("imagi")],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == ["process"]
+
+
 def test_process_tells_a_person_what_was_saved_and_where(products: Path) -> None:
     done = imagi("process", products)
     assert done.returncode == 0, done.stderr
