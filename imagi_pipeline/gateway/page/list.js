@@ -93,10 +93,11 @@ function filledRow(request) {
   showBadge(row.querySelector(".badge"), request);
   setText(row.querySelector(".request-facts"), factsOf(request));
   const time = row.querySelector(".request-time");
-  if (request.created) {
-    time.dateTime = request.created;
-    time.title = ago(request.created);
-    setText(time, dateTime(request.created));
+  const at = request.upkeep?.since ?? request.created; // the newest work is on top
+  if (at) {
+    time.dateTime = at;
+    time.title = request.upkeep ? `Handed in ${dateTime(request.created)}` : ago(at);
+    setText(time, dateTime(at));
   }
   return row;
 }
