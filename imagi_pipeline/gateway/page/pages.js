@@ -54,7 +54,7 @@ export async function openPages({ list, button, load, render, onError, signal })
     watch();
   }
 
-  /** Look anew: an end that has stayed in sight is told only once. */
+  /** Looks again at the end of the list: one that stays in sight is told only once. */
   function watch() {
     observer.unobserve(button);
     if (!button.hidden) observer.observe(button);
