@@ -60,7 +60,7 @@ async function sendOne(each, signal) {
   const state = each.row.querySelector(".batch-state");
   state.textContent = "Sending…";
   try {
-    const choices = { urlColumns: [], baseUrl: "" };
+    const choices = { urlColumns: [], baseUrl: "", inPlace: false, options: {} };
     const taken = await api.upload(each.file, choices, { idempotencyKey: each.key, signal, onProgress: () => {} });
     state.replaceChildren(element("a", { href: `#/requests/${taken.request_id}` }, "Handed in"));
     return true;
