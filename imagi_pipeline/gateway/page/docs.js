@@ -34,7 +34,7 @@ function operationShown(api, path, method, operation) {
 
 const parameterRow = (given) => [
   `${given.name}${given.required ? "" : " (may be left out)"}`,
-  [`in the ${given.in}`, given.description, typeOf(given.schema)].filter(Boolean).join("; "),
+  `${given.description ?? ""} (in the ${given.in}: ${typeOf(given.schema)})`,
 ];
 
 const successOf = (operation) => Object.keys(operation.responses).find((status) => status.startsWith("2"));
@@ -43,7 +43,7 @@ const successOf = (operation) => Object.keys(operation.responses).find((status) 
 function bodies(title, content, api) {
   return Object.entries(content ?? {}).map(([type, { schema }]) => {
     const fields = Object.entries(resolved(schema, api).properties ?? {});
-    const rows = fields.map(([name, field]) => [name, [field.description, typeOf(field)].filter(Boolean).join("; ")]);
+    const rows = fields.map(([name, field]) => [name, `${field.description ?? ""} (${typeOf(field)})`]);
     return table(`${title}: ${type}`, rows.length ? rows : [["", schema?.description ?? "the file itself"]]);
   });
 }

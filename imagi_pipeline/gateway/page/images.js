@@ -189,6 +189,8 @@ function zoom() {
   const { width, height } = imageOfCard.get(large);
   place.style.setProperty("--width", `${(width * factor) / devicePixelRatio}px`);
   place.style.setProperty("--height", `${(height * factor) / devicePixelRatio}px`);
+  const window = $("large-place"); // where the slider is, in the middle
+  window.scrollLeft = (window.scrollWidth - window.clientWidth) / 2;
 }
 
 /** Returns the next card in a direction that has an image. */
