@@ -17,7 +17,7 @@ from imagi_pipeline_tests.buckets import SECRET, S3Server, methods
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.running_service import WEBHOOK_SECRET, Service, running_service, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
