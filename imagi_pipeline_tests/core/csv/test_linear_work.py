@@ -16,6 +16,8 @@ from imagi_pipeline.core.csv.reading import read_csv
 from imagi_pipeline.core.errors import CsvError
 from imagi_pipeline_tests.core.csv.counting import CountingPattern, Meter, counted_work
 
+pytestmark = pytest.mark.slow  # it counts each line of Python
+
 SIZE = 30
 """How often a file repeats its hostile piece, at first; then twice, four and perhaps eight times as often."""
 
