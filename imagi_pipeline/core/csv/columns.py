@@ -24,6 +24,7 @@ from imagi_pipeline.core.printable import printable
 
 _COLUMN_SAMPLE = 1000  # filled cells from which the meaning of a column is found
 _MOST_COLUMNS_NAMED = 50  # in a message
+_LONGEST_NAME = 100  # characters by which columns are compared
 _LONGEST_NUMBER = 6  # digits of a column's number
 
 _OWN_OUTPUT = re.compile(rf"{OUTPUT_COLUMN}( \d+)?")
@@ -131,36 +132,41 @@ def _without_pages(table: CsvTable, found: list[_Column]) -> list[_Column]:
 
     `photo_url` is the page of a photo where there is a `photo_image_url`.
     """
-    images = [column for column in found if not _is_page_beside(column, found)]
-    if not images:
+    shown = _shown_things(found)
+    pages = [column for column in found if _is_page_beside(column, shown)]
+    if len(pages) == len(found):
         return found
-    for column in found:
-        if column not in images:
-            message = (
-                f"The column {printable(column.name)} was not searched: its URLs look like pages, and other "
-                "columns hold the images. Name it as a URL column if it holds images."
-            )
-            table.warnings.append(CsvWarning(message, column=column.name))
-    return images
+    for column in pages[:_MOST_COLUMNS_NAMED]:
+        message = (
+            f"The column {printable(column.name)} was not searched: its URLs look like pages, and other "
+            "columns hold the images. Name it as a URL column if it holds images."
+        )
+        table.warnings.append(CsvWarning(message, column=column.name))
+    left_out = {column.index for column in pages}
+    return [column for column in found if column.index not in left_out]
 
 
-def _is_page_beside(column: _Column, others: list[_Column]) -> bool:
+def _is_page_beside(column: _Column, shown: set[str]) -> bool:
     if column.kinds[CellKind.IMAGE_URL] or not SAYS_URL.search(words(column.name)):
         return False
-    if column.is_mostly(CellKind.PAGE_URL):
-        return True
-    thing = _thing(column)
-    return any(
-        other is not column
-        and _thing(other).startswith(thing + " ")
-        and SAYS_IMAGE.search(_thing(other)[len(thing) :]) is not None
-        for other in others
-    )
+    return column.is_mostly(CellKind.PAGE_URL) or _thing(column) in shown
+
+
+def _shown_things(columns: list[_Column]) -> set[str]:
+    """Return the things of which a column holds the image: `photo` where there is a `photo_image_url`."""
+    shown: set[str] = set()
+    for column in columns:
+        parts = _thing(column).split(" ")
+        for end in range(1, len(parts)):
+            if SAYS_IMAGE.search(" ".join(parts[end:])):
+                shown.add(" ".join(parts[:end]))
+    return shown
 
 
 def _thing(column: _Column) -> str:
     """Return what a column's URLs lead to: `photo_url` to a photo, `photo_image_url` to a photo image."""
-    return " ".join(re.split(r"[\W_]+", SAYS_ONLY_URL.sub("", words(column.name))))
+    name = words(column.name[:_LONGEST_NAME])
+    return " ".join(re.split(r"[\W_]+", SAYS_ONLY_URL.sub("", name)))
 
 
 def _holds_pages(column: _Column) -> bool:

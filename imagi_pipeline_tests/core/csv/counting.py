@@ -36,7 +36,7 @@ _MODULES: list[ModuleType] = [
     *(authority, cell_urls, columns, dialect, encoding, enriching, header, header_words),
     *(markup, placeholders, reading, records, urls),
 ]
-_FILES = {module.__file__ for module in _MODULES}
+_FILES = {"<string>", *(module.__file__ for module in _MODULES)}  # the first: methods of dataclasses
 _RECURSION = 50_000
 
 Step = Callable[[str, int, int, "Meter"], int]

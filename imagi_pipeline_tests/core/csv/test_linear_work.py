@@ -47,6 +47,12 @@ def as_a_square(prefix: str, piece: str, suffix: str, count: int) -> bytes:
     return ("Image" + "," * count + f"\n{prefix}{piece}{suffix}" * count + "\n").encode()
 
 
+def in_columns(prefix: str, piece: str, suffix: str, count: int) -> bytes:
+    """As many columns as pieces, each with a name of its own."""
+    names = ",".join(f"{prefix}{number}{suffix}" for number in range(count))
+    return (names + "\n" + ",".join([piece] * count) + "\n").encode()
+
+
 Place = Callable[[str, str, str, int], bytes]
 
 
@@ -159,6 +165,10 @@ def test_twice_as_much_in_a_cell_takes_twice_the_work(
         (in_rows, "1,", "a.jpg", ""),
         (as_a_square, "", "https://a.com/1.jpg", ""),
         (as_a_square, "", "x", ""),
+        (in_columns, "photo ", "https://cdn.example/7", " url"),
+        (in_columns, "image ", "https://a.com/1.jpg", ""),
+        (in_columns, "image ", "a.jpg", ""),
+        (in_columns, "", "https://a.com/1.jpg", "_" * 50),
     ],
 )
 def test_twice_as_many_rows_and_columns_take_twice_the_work(
