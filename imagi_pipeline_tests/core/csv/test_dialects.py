@@ -175,7 +175,8 @@ def mutations(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutations() | st.binary(max_size=200))
 @example(b"")
 def test_any_bytes_are_read_or_refused_within_a_bound_of_work(
