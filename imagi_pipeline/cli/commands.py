@@ -74,10 +74,10 @@ InPlaceOption = Annotated[
 ImagesOption = Annotated[
     bool, typer.Option("--images/--no-images", help="Write the compressed images beside the CSV as well.")
 ]
-PublicUrlsOption = Annotated[
+PathsOption = Annotated[
     bool,
     typer.Option(
-        "--public-urls", help="In the copy of the CSV, the public URLs and not paths of the images beside it."
+        "--paths", help="In the copy of the CSV, the paths of the images beside it, not their public URLs."
     ),
 ]
 PresetOption = Annotated[
@@ -106,7 +106,7 @@ def process(
         typer.Option("--output", "-o", help="Write the enriched CSV, the images and the report here too."),
     ] = None,
     images: ImagesOption = True,
-    public_urls: PublicUrlsOption = False,
+    paths: PathsOption = False,
     url_column: ColumnOption = None,
     base_url: BaseOption = None,
     in_place: InPlaceOption = False,
@@ -136,7 +136,7 @@ def process(
                 output.mkdir(parents=True, exist_ok=True)
             document = local.process_file(file, manifest, verbose=verbose)
             if output and document["status"] == COMPLETED:
-                document["copies"] = local.copies(document, output, images=images, public_urls=public_urls)
+                document["copies"] = local.copies(document, output, images=images, paths=paths)
             print_processed(document, as_json)
 
     for_each(files, process_one)
@@ -284,7 +284,7 @@ def submit(
         Path | None, typer.Option("--output", "-o", help="With --wait: the folder of the downloads.")
     ] = None,
     images: ImagesOption = True,
-    public_urls: PublicUrlsOption = False,
+    paths: PathsOption = False,
     url: Annotated[str | None, typer.Option("--url", help="The gateway; else IMAGI_GATEWAY_URL.")] = None,
     token: Annotated[
         str | None, typer.Option("--token", envvar=TOKEN_VARIABLE, help="Your token, if it wants one.")
@@ -325,7 +325,7 @@ def submit(
                 if wait:
                     found = _awaited(client, request_id)
                     folder = output or beside
-                    copies = _downloads(client, found, folder, images=images, public_urls=public_urls)
+                    copies = _downloads(client, found, folder, images=images, paths=paths)
             except KeyboardInterrupt:
                 message = f"It goes on without you. Its status: {client.status_url(request_id)}"
                 fail(message, as_json, INTERRUPTED, EXIT_CODE_OF_INTERRUPT)
@@ -457,7 +457,7 @@ def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
 
 
 def _downloads(
-    client: GatewayClient, found: RequestStatus, folder: Path, *, images: bool, public_urls: bool
+    client: GatewayClient, found: RequestStatus, folder: Path, *, images: bool, paths: bool
 ) -> list[str]:
     from imagi_pipeline.core.archive import enriched_name
 
@@ -470,7 +470,7 @@ def _downloads(
         client.download_archive(found.request_id, folder)
     else:
         client.download(found.request_id, "report", report)
-    if public_urls or not images:
+    if not (paths and images):
         client.download(found.request_id, "result", enriched)
     return [str(enriched), str(report)]
 

@@ -78,11 +78,10 @@ def places(own: Store, found: RequestStatus) -> dict[str, Any]:
     }
 
 
-def copies(document: dict[str, Any], output: Path, *, images: bool, public_urls: bool) -> list[str]:
+def copies(document: dict[str, Any], output: Path, *, images: bool, paths: bool) -> list[str]:
     """Write what a completed request gives into a folder; the paths of the enriched CSV and the report.
 
-    The copy of the CSV has paths of the images beside it, or with `public_urls` and without `images` their
-    public URLs.
+    The copy of the CSV has the public URLs of the images, or with `paths` those of the `images` beside it.
     """
     from imagi_pipeline.core.archive import archive_members, enriched_name
     from imagi_pipeline.core.storage.store import Store
@@ -97,7 +96,7 @@ def copies(document: dict[str, Any], output: Path, *, images: bool, public_urls:
             folder.write_pieces(folder.root / path, content)
     else:
         _copy(document["report"], report)
-    if public_urls or not images:
+    if not (paths and images):
         _copy(document["result"], enriched)
     return [str(enriched), str(report)]
 

@@ -51,7 +51,7 @@ def products(tmp_path: Path, image_host: ImageHost) -> Path:
 def test_process_makes_an_empty_machine_ready_and_returns_the_enriched_csv(
     products: Path, tmp_path: Path
 ) -> None:
-    done = imagi("process", products, "--output", tmp_path / "out", "--json")
+    done = imagi("process", products, "--output", tmp_path / "out", "--paths", "--json")
     assert done.returncode == 0, done.stderr
     answer = document(done)
     assert (answer["status"], answer["images_total"], answer["images_failed"]) == ("completed", 3, 1)
@@ -72,8 +72,11 @@ def test_process_makes_an_empty_machine_ready_and_returns_the_enriched_csv(
     assert listed["request_id"] == answer["request_id"]
 
 
-@pytest.mark.parametrize(("options", "has_images"), [(["--no-images"], False), (["--public-urls"], True)])
-def test_the_copy_of_the_csv_has_public_urls_when_it_is_to_be_used_without_its_images(
+@pytest.mark.parametrize(
+    ("options", "has_images"),
+    [([], True), (["--no-images"], False), (["--no-images", "--paths"], False)],
+)
+def test_the_copy_of_the_csv_has_public_urls_unless_paths_of_images_beside_it_are_wanted(
     products: Path, tmp_path: Path, options: list[str], has_images: bool
 ) -> None:
     answer = document(imagi("process", products, "--output", tmp_path / "out", "--json", *options))

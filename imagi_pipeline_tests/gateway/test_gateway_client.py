@@ -39,7 +39,9 @@ def products(tmp_path: Path, image_host: ImageHost) -> Path:
 def test_submit_waits_and_brings_back_the_enriched_csv(
     service: Service, products: Path, tmp_path: Path
 ) -> None:
-    done = submit(products, "--wait", "--output", tmp_path / "out", "--url", service.gateway, "--json")
+    done = submit(
+        products, "--wait", "--paths", "--output", tmp_path / "out", "--url", service.gateway, "--json"
+    )
     assert done.returncode == 0, done.stderr
     answer = document(done)
     assert (answer["status"], answer["file"]) == ("completed", "Produkte ä.csv")
