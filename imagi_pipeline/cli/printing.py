@@ -18,11 +18,11 @@ from imagi_pipeline.cli.terminal import (
     print_lines,
     print_rows,
 )
-from imagi_pipeline.core.reports import FailureGroup, Table, failure_groups, places_of
 from imagi_pipeline.core.request_status import COMPLETED, INTERRUPTED, RequestStatus
 
 if TYPE_CHECKING:
     from imagi_pipeline.core.csv.table import CsvTable
+    from imagi_pipeline.core.reports import FailureGroup
 
 EXIT_CODE_OF_INTERRUPT = 130
 """128 and the number of SIGINT, as shells have it."""
@@ -151,6 +151,8 @@ def print_processed(document: dict[str, Any], as_json: bool) -> None:
 
 
 def _first_failures(report: str) -> list[str]:
+    from imagi_pipeline.core.reports import Table, failure_groups
+
     groups = failure_groups(Table(UPath(report).read_bytes()), 1)
     lines = [f"failed         {_told(group)}" for group in groups[:FAILURES_SHOWN]]
     more = sum(group.count for group in groups[FAILURES_SHOWN:])
@@ -158,6 +160,8 @@ def _first_failures(report: str) -> list[str]:
 
 
 def _told(group: FailureGroup) -> str:
+    from imagi_pipeline.core.reports import places_of
+
     rows, items = places_of(group.first[0])
     place = f"row {rows[0]}" + (f" ({items[0]})" if items else "") if rows else ""
     others = f", and {group.count - 1:,} more of {group.host}" if group.count > 1 else ""

@@ -203,7 +203,8 @@ def gateway_process(largest_file: int | None = None) -> Iterator[tuple[subproces
 
     port = free_port()
     command = [sys.executable, "-m", "imagi_pipeline", "gateway", "--port", str(port)]
-    with subprocess.Popen(command, preexec_fn=limit) as process:  # noqa: PLW1509
+    # What it prints may go into a file, which the limit would end.
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=limit) as process:  # noqa: PLW1509
         url = f"http://127.0.0.1:{port}"
         try:
             wait_for(lambda: answers(url))

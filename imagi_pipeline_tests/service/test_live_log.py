@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs_browser
 
-NAMES = [f"slow-{number:02}.jpg" for number in range(60)]
+NAMES = [f"slow-{number:02}.jpg" for number in range(99)]  # more than a slow browser waits for
 
 
 @pytest.fixture(scope="module")
