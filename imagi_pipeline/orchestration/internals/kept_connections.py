@@ -49,7 +49,10 @@ def postgres_engine(url: str, **options: Any) -> sa.Engine:
 
 
 def close_kept_connections() -> None:
-    """Close all connections of this process that are not in use; the next use opens them again."""
+    """Close all connections of this process that are not in use; the next use opens them again.
+
+    It is public for who stops a database while it works, as the tests do.
+    """
     with _lock:
         for engine in _pools.values():
             engine.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -17,6 +18,11 @@ from imagi_pipeline.core.errors import ErrorCode, FetchError
 from imagi_pipeline.core.http.fetching import FetchedImage, Fetcher
 from imagi_pipeline.core.http.limits import FetchLimits
 from imagi_pipeline_tests.raw_server import RawAnswer, RawServer, answer
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LIMITS = FetchLimits(
     connect_timeout=5,
@@ -165,6 +171,7 @@ def many_lines(count: int) -> list[bytes]:
         answer(zlib.compress(BODY), b"Content-Encoding: deflate"),
         answer(zlib.compress(BODY)[2:-4], b"Content-Encoding: deflate"),
         answer(brotli.compress(BODY), b"Content-Encoding: br"),
+        answer(zstd.compress(BODY), b"Content-Encoding: zstd"),
         answer(gzip.compress(brotli.compress(BODY)), b"Content-Encoding: br, gzip"),
         answer(gzip.compress(brotli.compress(BODY)), b"Content-Encoding: br", b"Content-Encoding: gzip"),
     ],
