@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 pytestmark = needs_browser
 
-NAMES = [f"slow-{number:02}.jpg" for number in range(99)]  # more than a slow browser waits for
+NAMES = [f"slow-{number:03}.jpg" for number in range(500)]
+"""At 32 downloads at the same time, of a second each, a slow browser has 15 seconds to see the log grow."""
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +46,11 @@ def test_the_log_of_a_run_grows_in_the_browser_while_it_is_at_work(
             partitions.add(newest_partition(page))
             assert "RUN_SUCCESS" not in page.inner_text("body"), partitions
         host.delay = 0
-        page.get_by_text("RUN_SUCCESS").wait_for(timeout=60_000)
         page.close()
+        service.finished(request_id)
 
 
 def newest_partition(page: Page) -> str:
     """Return the last image that the log shows: it scrolls to its end as it grows."""
-    shown: list[str] = re.findall(r"slow-\d\d-[0-9a-f]{16}", page.inner_text("body"))
+    shown: list[str] = re.findall(r"slow-\d{3}-[0-9a-f]{16}", page.inner_text("body"))
     return shown[-1] if shown else ""
