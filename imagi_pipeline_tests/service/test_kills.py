@@ -86,8 +86,9 @@ def test_an_upload_is_processed_once_whoever_is_killed_before_its_run_begins(
     assert victims.finished(request_id).status == "completed"
     found = runs(victims, request_id)
     assert found.count("SUCCESS") == 1
-    if victim != CODE_SERVER:  # its runs end with it, and one that had begun is done again
+    if not is_submitted:  # a run that was being launched may fail without having begun, and is launched again
         assert found == ["SUCCESS"]
+    if victim != CODE_SERVER:  # its runs end with it, and one that had begun is done again
         assert image_host.asked["/a.jpg"] == 1
 
 

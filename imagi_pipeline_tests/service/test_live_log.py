@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = needs_browser
 
 NAMES = [f"slow-{number:03}.jpg" for number in range(500)]
-"""At 32 downloads at the same time, of a second each, a slow browser has 15 seconds to see the log grow."""
+"""At 32 downloads at the same time, of 3 seconds each, a slow browser has 45 seconds to see the log grow."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_the_log_of_a_run_grows_in_the_browser_while_it_is_at_work(
     service: Service, browser: Browser
 ) -> None:
     with ImageHost() as host:
-        host.delay = 1.0
+        host.delay = 3.0
         service.drop("slow.csv", host.add(*NAMES))
         request_id = service.request_of("slow.csv")
         found = wait_for(lambda: service.status(request_id))
