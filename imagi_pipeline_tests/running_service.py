@@ -53,9 +53,9 @@ class Service:
         (self.storage / "landing" / name).write_text("Images\n" + "\n".join(urls) + "\n")
 
     def request_of(self, name: str) -> str:
-        """Return the id of the request that a dropped file became."""
-        found = wait_for(lambda: list((self.storage / "uploads").glob(f"*/{name}")))
-        return str(found[0].parent.name)
+        """Return the id of the request that a dropped file became; no other of the service has its name."""
+        (found,) = wait_for(lambda: list((self.storage / "uploads").glob(f"*/{name}")))
+        return str(found.parent.name)
 
     def status(self, request_id: str) -> RequestStatus | None:
         return self.client.request_status(request_id)

@@ -22,6 +22,16 @@ CLOUDINARY = "https://res.cloudinary.com/demo/image/upload/w_300,h_200/sample.jp
 IMDB = "https://m.media-amazon.com/images/M/abc@._V1_UX67_CR0,0,67,98_AL_.jpg"
 OWN = ["Output Image Urls", "Image Errors"]
 
+CODE_PAGES = [
+    ("cp1251", "Фото", "Красная обувь для детей и взрослых"),
+    ("cp1250", "Zdjęcie", "Żółta łódź, zażółć gęślą jaźń"),
+    ("cp1253", "Εικόνα", "Κόκκινα παπούτσια για παιδιά"),
+    ("cp932", "画像", "赤い靴とかわいい帽子です"),
+    ("gb18030", "图片", "红色的鞋子和漂亮的帽子"),
+    ("cp949", "이미지", "빨간 신발과 예쁜 모자"),
+]
+"""A header and a text in each of some Windows code pages."""
+
 
 def references(table: CsvTable) -> list[tuple[int, str, int, str]]:
     return [(found.row, found.column, found.position, found.url) for found in table.references]

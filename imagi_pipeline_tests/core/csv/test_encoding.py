@@ -4,7 +4,7 @@ import pytest
 
 from imagi_pipeline.core.csv.dialect import Dialect
 from imagi_pipeline.core.csv.encoding import Encoding
-from imagi_pipeline_tests.core.csv.tables import CDN, ONE, csv_error, read_records
+from imagi_pipeline_tests.core.csv.tables import CDN, CODE_PAGES, ONE, csv_error, read_records
 
 
 @pytest.mark.parametrize(
@@ -26,17 +26,7 @@ def test_encoding_and_byte_order_mark_are_found(encoding: str, mark: bytes, show
     assert rows == [["Größe", "Bild"], ["Übergroß für Männer", ONE]]
 
 
-@pytest.mark.parametrize(
-    ("code_page", "header", "text"),
-    [
-        ("cp1251", "Фото", "Красная обувь для детей и взрослых"),
-        ("cp1250", "Zdjęcie", "Żółta łódź, zażółć gęślą jaźń"),
-        ("cp1253", "Εικόνα", "Κόκκινα παπούτσια για παιδιά"),
-        ("cp932", "画像", "赤い靴とかわいい帽子です"),
-        ("gb18030", "图片", "红色的鞋子和漂亮的帽子"),
-        ("cp949", "이미지", "빨간 신발과 예쁜 모자"),
-    ],
-)
+@pytest.mark.parametrize(("code_page", "header", "text"), CODE_PAGES)
 def test_windows_code_pages_are_read(code_page: str, header: str, text: str) -> None:
     data = f'id,{header},x\n1,{CDN},"{text}"\n'.encode(code_page)
     dialect, rows = read_records(data)

@@ -11,20 +11,19 @@ from hypothesis import strategies as st
 
 from imagi_pipeline.core.csv.enriching import enrich, enriched_pieces, stored_records
 from imagi_pipeline.core.csv.reading import read_csv
-from imagi_pipeline_tests.core.csv.tables import CDN, ONE, TWO, compressed, enriched, records, references
-
-
-@pytest.mark.parametrize(
-    ("code_page", "header", "text"),
-    [
-        ("cp1251", "Фото", "Красная обувь для детей и взрослых"),
-        ("cp1250", "Zdjęcie", "Żółta łódź, zażółć gęślą jaźń"),
-        ("cp1253", "Εικόνα", "Κόκκινα παπούτσια για παιδιά"),
-        ("cp932", "画像", "赤い靴とかわいい帽子です"),
-        ("gb18030", "图片", "红色的鞋子和漂亮的帽子"),
-        ("cp949", "이미지", "빨간 신발과 예쁜 모자"),
-    ],
+from imagi_pipeline_tests.core.csv.tables import (
+    CDN,
+    CODE_PAGES,
+    ONE,
+    TWO,
+    compressed,
+    enriched,
+    records,
+    references,
 )
+
+
+@pytest.mark.parametrize(("code_page", "header", "text"), CODE_PAGES)
 def test_windows_code_pages_are_written(code_page: str, header: str, text: str) -> None:
     data = f'id,{header},x\n1,{CDN},"{text}"\n'.encode(code_page)
     assert records(enriched(data), code_page)[1][2] == text
