@@ -11,10 +11,10 @@ from pathlib import PurePath
 
 from imagi_pipeline.core.csv.enriching import enriched_pieces
 from imagi_pipeline.core.csv.limits import CsvLimits
-from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.reports import Table
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.core.uploads import uploaded_table
 
 Members = Iterator[tuple[str, Iterable[bytes]]]
 """The path of each file, below one folder, and its bytes in pieces, to be read before those of the next."""
@@ -37,12 +37,7 @@ def archive_members(store: Store, request_id: str, manifest: RequestManifest, li
         else:
             places[row["url"]] = f"{stem}_images/{name}"
             yield places[row["url"]], [image]
-    table = read_request(
-        store.read_upload(request_id, manifest),
-        url_columns=manifest.url_columns,
-        base_url=manifest.base_url,
-        limits=limits,
-    )
+    table = uploaded_table(store, request_id, manifest, limits)
     yield enriched_name(manifest.name), enriched_pieces(table, places, errors, in_place=manifest.in_place)
     yield f"{stem}_report.csv", [store.read(store.report(request_id)) or b""]
 

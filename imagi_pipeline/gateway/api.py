@@ -17,7 +17,6 @@ from upath import UPath
 
 from imagi_pipeline.core.archive import archive_members, enriched_name, zipped
 from imagi_pipeline.core.csv.enriching import failed_rows
-from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.errors import FetchError, ImagiError
 from imagi_pipeline.core.http.fetching import Fetcher
@@ -25,6 +24,7 @@ from imagi_pipeline.core.images.options import MOST, WORDS
 from imagi_pipeline.core.reports import outcomes
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.core.uploads import uploaded_table
 from imagi_pipeline.gateway import health, metrics
 from imagi_pipeline.gateway.access import Caller, authenticate
 from imagi_pipeline.gateway.callbacks import Callbacks
@@ -340,12 +340,7 @@ def _failed_rows(gateway: Gateway, found: RequestStatus) -> Response:
     if manifest is None:
         raise nothing_there(found)
     urls, errors = outcomes(gateway.requests.report_rows(found), gateway.settings.public_url)
-    table = read_request(
-        gateway.store.read_upload(found.request_id, manifest),
-        url_columns=manifest.url_columns,
-        base_url=manifest.base_url,
-        limits=gateway.settings.csv_limits,
-    )
+    table = uploaded_table(gateway.store, found.request_id, manifest, gateway.settings.csv_limits)
     if not errors and not table.problems:
         raise ApiError(404, "nothing_failed", "Nothing of this request failed.")
     headers = {"Content-Type": "text/csv", **_attachment(f"{UPath(manifest.name).stem}_failures.csv")}

@@ -205,9 +205,8 @@ def finish_request(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iter
         if not _is_whole(context):
             manifest = read_manifest(imagi.store(), context.partition_key)
             tag_request(context, context.partition_key, manifest)
-        upload = cache(
-            lambda: _read_upload(context, imagi)
-        )  # it is read once for both, and only when it is needed
+        # It is read once for both, and only when it is needed.
+        upload = cache(lambda: _read_upload(context, imagi))
         if COMPRESSION_REPORT in context.selected_asset_keys:
             yield _write_report(context, imagi, upload)
         if ENRICHED_CSV in context.selected_asset_keys:

@@ -10,7 +10,6 @@ import dagster as dg
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.csv.reader import CsvReader
-from imagi_pipeline.core.csv.reading import read_request
 from imagi_pipeline.core.csv.table import CsvFindings, CsvTable
 from imagi_pipeline.core.errors import ImagiError, OptionError, StorageError
 from imagi_pipeline.core.image_lookup import Image, images_of_request
@@ -18,6 +17,7 @@ from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.options import CompressionOptions
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline.core.uploads import uploaded_table
 from imagi_pipeline.orchestration.progress import failure
 
 
@@ -53,12 +53,7 @@ def read_upload(store: Store, request_id: str, manifest: RequestManifest, limits
     Only for a CSV of which `find_in_upload` has shown that it can be read within bounds of time and memory.
     """
     try:
-        return read_request(
-            store.read_upload(request_id, manifest),
-            url_columns=manifest.url_columns,
-            base_url=manifest.base_url,
-            limits=limits,
-        )
+        return uploaded_table(store, request_id, manifest, limits)
     except ImagiError as error:
         raise failure(error) from error
 
