@@ -6,9 +6,11 @@ status of a request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from typing import Self
 
 from imagi_pipeline.core.request_status import (
     CANCELLED,
@@ -25,18 +27,17 @@ JOB_NAME = "process_csv"
 PURGE_JOB = "purge"
 LANDING_SENSOR = "landing_folder_sensor"
 
-REQUEST_ID_TAG = "imagi/request_id"
+REQUEST_ID_TAG = "dagster/partition"
+"""Dagster's tag of the partition of a run. That of a run of `process_csv` is its request; other runs have it
+too."""
+
 FILE_TAG = "imagi/file"
+"""A run of a request has this one from its start, whoever launched it."""
+
 OWNER_TAG = "imagi/owner"
 CREATED_TAG = "imagi/created"
 ONLY_FAILED_TAG = "imagi/only_failed"
-ROWS_TAG = "imagi/rows"
-PROBLEMS_TAG = "imagi/problems"
-IMAGES_TOTAL_TAG = "imagi/images_total"
-IMAGES_DONE_TAG = "imagi/images_done"
-IMAGES_FAILED_TAG = "imagi/images_failed"
-BYTES_BEFORE_TAG = "imagi/bytes_before"
-BYTES_AFTER_TAG = "imagi/bytes_after"
+PROGRESS_TAG = "imagi/progress"
 SETTINGS_TAG = "imagi/settings"
 ERROR_CODE_TAG = "imagi/error_code"
 ERROR_TAG = "imagi/error"
@@ -47,15 +48,10 @@ SIZE_TAG, LARGE = "imagi/size", "large"
 IMAGES_OF_A_LARGE_RUN = 5_000
 """Minutes of work."""
 
-FIGURE_TAGS = frozenset(
-    {IMAGES_TOTAL_TAG, IMAGES_DONE_TAG, IMAGES_FAILED_TAG, BYTES_BEFORE_TAG, BYTES_AFTER_TAG}
-)
-
 WILL_RETRY_TAG = "dagster/will_retry"
 MAX_RETRIES_TAG = "dagster/max_retries"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 PRIORITY_TAG = "dagster/priority"
-PARTITION_TAG = "dagster/partition"
 SCHEDULE_NAME_TAG = "dagster/schedule_name"
 
 _UPKEEP_OF_SCHEDULE = {
@@ -81,6 +77,44 @@ _STATUS_OF_RUN = {
 }
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What a run has counted so far, in one tag that people read in the list of runs; sizes are in bytes."""
+
+    images_total: int | None = None
+    images_done: int = 0
+    images_failed: int = 0
+    rows: int | None = None
+    problems: int | None = None
+    bytes_before: int | None = None
+    bytes_after: int | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{self.images_done} of {self.images_total} images, {self.images_failed} failed"]
+        if self.rows is not None:
+            parts.append(f"rows {self.rows}, problems {self.problems}")
+        if self.bytes_before is not None:
+            parts.append(f"bytes {self.bytes_before} to {self.bytes_after}")
+        return "; ".join(parts)
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> Self:
+        """Return what the tags of a run tell; nothing is counted if they tell nothing."""
+        if PROGRESS_TAG in tags:
+            match = _FIGURES.fullmatch(tags[PROGRESS_TAG])
+            found = match.groupdict() if match else {}
+        else:  # before there was one tag, there was one for each figure
+            found = {field.name: tags.get(f"imagi/{field.name}") for field in fields(cls)}
+        return cls(**{name: int(value) for name, value in found.items() if value})
+
+
+_FIGURES = re.compile(
+    r"(?P<images_done>\d+) of (?P<images_total>\d+) images, (?P<images_failed>\d+) failed"
+    r"(; rows (?P<rows>\d+), problems (?P<problems>\d+))?"
+    r"(; bytes (?P<bytes_before>\d+) to (?P<bytes_after>\d+))?"
+)
+
+
 def status_of_run(
     run_id: str,
     run_status: str,
@@ -93,23 +127,17 @@ def status_of_run(
     if status == FAILED and tags.get(WILL_RETRY_TAG) == "true":  # its process died, and the next is to come
         status = IN_QUEUE
     failed = status == FAILED
-    if status == IN_QUEUE:  # a run that is tried again comes with the figures of the one before it
-        tags = {name: value for name, value in tags.items() if name not in FIGURE_TAGS}
+    # A run that is tried again comes with the figures of the one before it.
+    figures = Figures() if status == IN_QUEUE else Figures.of(tags)
     return RequestStatus(
         request_id=tags[REQUEST_ID_TAG],
         status=status,
         file=tags.get(FILE_TAG),
         run_id=run_id,
-        rows=_number(tags, ROWS_TAG),
-        problems=_number(tags, PROBLEMS_TAG),
-        images_total=_number(tags, IMAGES_TOTAL_TAG),
-        images_done=_number(tags, IMAGES_DONE_TAG) or 0,
-        images_failed=_number(tags, IMAGES_FAILED_TAG) or 0,
-        bytes_before=_number(tags, BYTES_BEFORE_TAG),
-        bytes_after=_number(tags, BYTES_AFTER_TAG),
+        **asdict(figures),
         error_code=(tags.get(ERROR_CODE_TAG) or PROCESS_LOST) if failed else None,
         error=(tags.get(ERROR_TAG) or _lost(tags)) if failed else None,
-        created=_time(tags.get(CREATED_TAG, "")) or created,
+        created=time_handed_in(tags) or created,
         finished=None if status == IN_QUEUE else finished,
         owner=tags.get(OWNER_TAG),
         settings=tags.get(SETTINGS_TAG, "").partition("-")[2] or None,
@@ -157,15 +185,21 @@ def _lost(tags: Mapping[str, str]) -> str:
     )
 
 
-def _time(text: str) -> float | None:
-    """Return a tag as seconds since 1970; None for other text, since anybody may write tags."""
+def handed_in(seconds: float) -> dict[str, str]:
+    """Return the tag that says when a request came, by seconds since 1970."""
+    return {CREATED_TAG: f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()}Z"}
+
+
+def time_handed_in(tags: Mapping[str, str]) -> float | None:
+    """Return when the request of a run came, in seconds since 1970; None if no tag tells a time.
+
+    Anybody may write tags.
+    """
+    text = tags.get(CREATED_TAG, "")
     try:
-        seconds = float(text)
-        datetime.fromtimestamp(seconds, UTC)
+        try:
+            return datetime.fromisoformat(text).timestamp()
+        except ValueError:  # the tag was a number once
+            return datetime.fromtimestamp(float(text), UTC).timestamp()
     except (ValueError, OverflowError, OSError):
         return None
-    return seconds
-
-
-def _number(tags: Mapping[str, str], name: str) -> int | None:
-    return int(tags[name]) if name in tags else None

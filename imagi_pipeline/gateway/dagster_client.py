@@ -18,13 +18,14 @@ from typing import Any
 import requests
 
 from imagi_pipeline.contract import (
-    CREATED_TAG,
+    FILE_TAG,
     JOB_NAME,
     OWNER_TAG,
-    PARTITION_TAG,
     REQUEST_ID_TAG,
     SECONDS_OF_SILENCE,
+    handed_in,
     status_of_run,
+    time_handed_in,
     upkeep_of_run,
     with_upkeep,
 )
@@ -205,12 +206,12 @@ class DagsterClient:
             raise DagsterRefusedError(f"There is no run {run_id} of a request.")
         known = _tags_of(run)
         # A new run of the request does not make it a new request.
-        added = {CREATED_TAG: known.get(CREATED_TAG, str(run["creationTime"]))} | dict(tags)
+        added = handed_in(time_handed_in(known) or run["creationTime"]) | dict(tags)
         if run["repositoryOrigin"]:
             done = self._do("retry_request", {"runId": run_id, "tags": _pairs(added)})
         else:
             own = {name: value for name, value in known.items() if name.startswith(OWN_TAGS)}
-            partition = {PARTITION_TAG: own[REQUEST_ID_TAG]}
+            partition = {REQUEST_ID_TAG: known[REQUEST_ID_TAG]}
             done = self._do("launch_request", self._job() | {"tags": _pairs(own | partition | added)})
         new_run_id: str = done["run"]["runId"]
         return new_run_id
@@ -262,7 +263,7 @@ class DagsterClient:
             variables = {"filter": conditions, "limit": at_once, "cursor": cursor}
             runs = _wanted(self._ask("requests", variables)["runsOrError"], "Runs")["results"]
             # A run that the UI launched is tagged when it starts.
-            yield from (run for run in runs if REQUEST_ID_TAG in _tags_of(run))
+            yield from (run for run in runs if FILE_TAG in _tags_of(run))
             if len(runs) < at_once:
                 return
             cursor = runs[-1]["runId"]

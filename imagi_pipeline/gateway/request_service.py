@@ -10,13 +10,12 @@ from itertools import islice
 from imagi_pipeline.contract import (
     ERROR_CODE_TAG,
     ERROR_TAG,
-    IMAGES_DONE_TAG,
-    IMAGES_FAILED_TAG,
     IMAGES_OF_A_LARGE_RUN,
     LARGE,
     MAX_RETRIES_TAG,
     ONLY_FAILED_TAG,
     PRIORITY_TAG,
+    PROGRESS_TAG,
     SIZE_TAG,
 )
 from imagi_pipeline.core.request_status import COMPLETED, RequestStatus
@@ -30,8 +29,7 @@ from imagi_pipeline.gateway.status_board import StatusBoard
 RETRY_TAGS = {
     ONLY_FAILED_TAG: "true",
     MAX_RETRIES_TAG: "3",
-    IMAGES_DONE_TAG: "0",
-    IMAGES_FAILED_TAG: "0",
+    PROGRESS_TAG: "",
     ERROR_CODE_TAG: "",
     ERROR_TAG: "",
     PRIORITY_TAG: "0",

@@ -15,6 +15,7 @@ import dagster as dg
 from dagster._core.instance import InstanceRef
 
 from imagi_pipeline.contract import (
+    FILE_TAG,
     JOB_NAME,
     REQUEST_ID_TAG,
     status_of_run,
@@ -86,7 +87,7 @@ def recent_requests(instance: dg.DagsterInstance, most: int) -> list[RequestStat
     records = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME), limit=most)
     newest: dict[str, RequestStatus] = {}
     for record in records:
-        if REQUEST_ID_TAG in record.dagster_run.tags:
+        if FILE_TAG in record.dagster_run.tags:  # a run that the UI launched is tagged when it starts
             request_id = record.dagster_run.tags[REQUEST_ID_TAG]
             if request_id not in newest:
                 newest[request_id] = _with_upkeep(instance, record)

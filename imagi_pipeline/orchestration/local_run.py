@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from imagi_pipeline.contract import ERROR_CODE_TAG, ERROR_TAG, FILE_TAG, JOB_NAME, REQUEST_ID_TAG
+from imagi_pipeline.contract import ERROR_CODE_TAG, ERROR_TAG, FILE_TAG, JOB_NAME
 from imagi_pipeline.core.request_status import INTERRUPTED
 from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.orchestration.jobs import console_log_level
@@ -29,7 +29,6 @@ def run_request(
         instance=instance,
         partition_key=request_id,
         tags={
-            REQUEST_ID_TAG: request_id,
             FILE_TAG: manifest.name,
             # No code server could launch it again, and the UI must not announce that.
             "dagster/max_retries": "0",

@@ -4,25 +4,23 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 import dagster as dg
 
 from imagi_pipeline.contract import (
-    BYTES_AFTER_TAG,
-    BYTES_BEFORE_TAG,
     CREATED_TAG,
     ERROR_CODE_TAG,
     ERROR_TAG,
     FILE_TAG,
-    IMAGES_DONE_TAG,
-    IMAGES_FAILED_TAG,
-    IMAGES_TOTAL_TAG,
     OWNER_TAG,
-    PROBLEMS_TAG,
+    PROGRESS_TAG,
     REQUEST_ID_TAG,
-    ROWS_TAG,
     SETTINGS_TAG,
+    Figures,
+    handed_in,
+    time_handed_in,
 )
 from imagi_pipeline.core.csv.table import CsvFindings
 from imagi_pipeline.core.engine import ImageResult
@@ -59,18 +57,18 @@ def tag_request(context: Context, request_id: str, manifest: RequestManifest) ->
     A re-tried run comes with the tags of the run before it: the error of that one is not its own.
     """
     tags = context.run.tags
-    wanted = request_tags(request_id, manifest)
+    wanted = request_tags(manifest)
     wanted |= {name: "" for name in (ERROR_CODE_TAG, ERROR_TAG) if tags.get(name)}
     if CREATED_TAG not in wanted and CREATED_TAG not in tags:
-        wanted[CREATED_TAG] = str(_created(context, request_id))
+        wanted |= handed_in(_created(context, request_id))
     _tag(context, {name: value for name, value in wanted.items() if tags.get(name) != value})
 
 
-def request_tags(request_id: str, manifest: RequestManifest) -> dict[str, str]:
+def request_tags(manifest: RequestManifest) -> dict[str, str]:
     """Return what every run of a request carries, as far as its manifest tells."""
-    tags = {REQUEST_ID_TAG: request_id, FILE_TAG: manifest.name}
+    tags = {FILE_TAG: manifest.name}
     if manifest.created:
-        tags[CREATED_TAG] = str(manifest.created)
+        tags |= handed_in(manifest.created)
     if manifest.owner:
         tags[OWNER_TAG] = manifest.owner
     if manifest.settings:
@@ -84,36 +82,31 @@ def _created(context: Context, request_id: str) -> float:
     runs = context.instance.get_run_records(of_request, limit=1, ascending=True)
     if not runs:
         return time.time()
-    return float(runs[0].dagster_run.tags.get(CREATED_TAG) or runs[0].create_timestamp.timestamp())
+    return time_handed_in(runs[0].dagster_run.tags) or runs[0].create_timestamp.timestamp()
 
 
 def tag_found(context: Context, found: CsvFindings) -> None:
     """Write what is in the CSV into the run's tags, and start the count of its images."""
-    counts: dict[str, str | int] = {ROWS_TAG: found.data_row_count, PROBLEMS_TAG: found.problem_count}
-    _tag(context, counts | _start(found.image_count))
+    _tag_figures(context, Figures(found.image_count, rows=found.data_row_count, problems=found.problem_count))
 
 
 def tag_start(context: Context, images: int) -> None:
     """Start counting at nothing: a re-tried run comes with the tags of the run before it."""
-    _tag(context, _start(images))
-
-
-def _start(images: int) -> dict[str, str | int]:
-    return {IMAGES_TOTAL_TAG: images, IMAGES_DONE_TAG: 0, IMAGES_FAILED_TAG: 0}
+    before = Figures.of(context.run.tags)
+    _tag_figures(context, Figures(images, rows=before.rows, problems=before.problems))
 
 
 def tag_end(context: Context, summary: ReportSummary) -> None:
     """Write the final figures; they are exact even if chunks ran side by side and overwrote each other's."""
-    _tag(
-        context,
-        {
-            IMAGES_TOTAL_TAG: summary.images,
-            IMAGES_DONE_TAG: summary.images,
-            IMAGES_FAILED_TAG: summary.failed,
-            BYTES_BEFORE_TAG: summary.bytes_before,
-            BYTES_AFTER_TAG: summary.bytes_after,
-        },
+    figures = replace(
+        _figures(context),
+        images_total=summary.images,
+        images_done=summary.images,
+        images_failed=summary.failed,
+        bytes_before=summary.bytes_before,
+        bytes_after=summary.bytes_after,
     )
+    _tag_figures(context, figures)
 
 
 def add_image_partitions(context: Context, keys: Sequence[str]) -> None:
@@ -227,18 +220,27 @@ class ImageProgress:
         self._flushed_at = time.monotonic()
 
     def _count(self) -> None:
-        done, failed = self._done, self._failed
-        if self._is_one_of_many:
-            run = self._context.instance.get_run_by_id(self._context.run.run_id)
-            tags = run.tags if run else {}
-            done += int(tags.get(IMAGES_DONE_TAG, 0)) - self._counted
-            failed += int(tags.get(IMAGES_FAILED_TAG, 0)) - self._counted_failed
         if self._done > self._counted:
-            _tag(self._context, {IMAGES_DONE_TAG: done, IMAGES_FAILED_TAG: failed})
+            before = _figures(self._context)
+            done, failed = self._done, self._failed
+            if self._is_one_of_many:
+                done += before.images_done - self._counted
+                failed += before.images_failed - self._counted_failed
+            _tag_figures(self._context, replace(before, images_done=done, images_failed=failed))
         self._counted, self._counted_failed = self._done, self._failed
         self._counted_at = time.monotonic()
 
 
-def _tag(context: Context, tags: Mapping[str, str | int]) -> None:
+def _figures(context: Context) -> Figures:
+    """Return what the run has counted until now; its other steps count too."""
+    run = context.instance.get_run_by_id(context.run.run_id)
+    return Figures.of(run.tags) if run else Figures()
+
+
+def _tag_figures(context: Context, figures: Figures) -> None:
+    _tag(context, {PROGRESS_TAG: str(figures)})
+
+
+def _tag(context: Context, tags: Mapping[str, str]) -> None:
     if tags:
-        context.instance.add_run_tags(context.run.run_id, {name: str(value) for name, value in tags.items()})
+        context.instance.add_run_tags(context.run.run_id, tags)

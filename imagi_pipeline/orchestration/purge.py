@@ -5,7 +5,6 @@ files before runs before the partition of a request; the record before the file 
 and events last. Whatever is half removed is found again by what is left of it.
 """
 
-import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagi_pipeline.contract import CREATED_TAG, PURGE_JOB
+from imagi_pipeline.contract import PURGE_JOB, time_handed_in
 from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.errors import ErrorCode, StorageError
 from imagi_pipeline.core.storage.keys import is_image_key, is_request_id
@@ -317,10 +316,9 @@ class Purge:
 
 
 def _facts_of_run(record: dg.RunRecord) -> _Run:
-    run, tags = record.dagster_run, record.dagster_run.tags
+    run = record.dagster_run
     created = record.create_timestamp.timestamp()
-    with contextlib.suppress(ValueError):
-        created = min(created, float(tags.get(CREATED_TAG, created)))
+    created = min(created, time_handed_in(run.tags) or created)
     ended = None
     if run.is_finished:
         ended = record.end_time or record.update_timestamp.timestamp()

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 import dagster as dg
 
-from imagi_pipeline.contract import ONLY_FAILED_TAG, REQUEST_ID_TAG
+from imagi_pipeline.contract import FILE_TAG, ONLY_FAILED_TAG
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.core.upkeep.reruns import failed_images, has_failures
 from imagi_pipeline.orchestration.internals.backfills import (
@@ -78,7 +78,7 @@ def note_repairs(instance: dg.DagsterInstance, cursor: Cursor) -> None:
 
 def _is_of_images(run: dg.DagsterRun) -> bool:
     # A run without a selection, as those in one process are, may be of any asset: its events tell.
-    return REQUEST_ID_TAG not in run.tags and COMPRESSED_IMAGE in (run.asset_selection or {COMPRESSED_IMAGE})
+    return FILE_TAG not in run.tags and COMPRESSED_IMAGE in (run.asset_selection or {COMPRESSED_IMAGE})
 
 
 def find_requests(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> None:
@@ -124,7 +124,7 @@ def take_ready(instance: dg.DagsterInstance, store: Store, cursor: Cursor) -> li
         run_key = cursor.waiting.pop(request_id)
         manifest = store.read_manifest(request_id)
         if manifest and has_failures(store, request_id):  # the run that it waited for may have repaired it
-            tags = {**NOT_URGENT, **request_tags(request_id, manifest), ONLY_FAILED_TAG: "true"}
+            tags = {**NOT_URGENT, **request_tags(manifest), ONLY_FAILED_TAG: "true"}
             requests.append(dg.RunRequest(run_key=run_key, partition_key=request_id, tags=tags))
     return requests
 

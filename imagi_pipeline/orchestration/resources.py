@@ -7,7 +7,7 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import PrivateAttr
 
-from imagi_pipeline.contract import PARTITION_TAG
+from imagi_pipeline.contract import REQUEST_ID_TAG
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.orchestration.run_launcher import hold_run_lock
 from imagi_pipeline.settings import Settings
@@ -29,7 +29,7 @@ class ImagiResource(dg.ConfigurableResource[Any]):
             with hold_run_lock(instance, run.run_id) if instance and run else nullcontext():
                 yield self
         finally:
-            if run and (partition := run.tags.get(PARTITION_TAG)):
+            if run and (partition := run.tags.get(REQUEST_ID_TAG)):
                 self.store().tell_end(partition)
 
     def settings(self) -> Settings:

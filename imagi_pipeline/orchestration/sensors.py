@@ -8,7 +8,6 @@ from typing import cast
 import dagster as dg
 
 from imagi_pipeline.contract import (
-    CREATED_TAG,
     ERROR_CODE_TAG,
     ERROR_TAG,
     FILE_TAG,
@@ -18,6 +17,7 @@ from imagi_pipeline.contract import (
     REQUEST_ID_TAG,
     SIZE_TAG,
     WILL_RETRY_TAG,
+    handed_in,
 )
 from imagi_pipeline.core.storage.landing import (
     LandedRequest,
@@ -86,7 +86,7 @@ def _has_run(instance: dg.DagsterInstance, request_id: str) -> bool:
 
 
 def _run_request(request: LandedRequest) -> dg.RunRequest:
-    tags = {CREATED_TAG: str(time.time()), **request_tags(request.request_id, request.manifest)}
+    tags = {**handed_in(time.time()), **request_tags(request.manifest)}
     if request.file.stat().st_size > BYTES_OF_A_LARGE_CSV:
         tags[SIZE_TAG] = LARGE
     return dg.RunRequest(run_key=request.request_id, partition_key=request.request_id, tags=tags)

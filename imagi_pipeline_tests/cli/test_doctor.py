@@ -117,7 +117,7 @@ def upload(home: Home) -> str:
 def begin_run(home: Home, request_id: str, status: str = "SUCCESS") -> str:
     run = home.instance.create_run_for_job(
         job_def=defs.resolve_job_def("process_csv"),
-        tags={"imagi/request_id": request_id},
+        tags={"dagster/partition": request_id},
         status=dg.DagsterRunStatus(status),
     )
     return run.run_id

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from imagi_pipeline.core.images.compression_settings import ALGORITHM
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.records import image_key
 from imagi_pipeline_tests.running_service import Service, wait_for
@@ -335,7 +336,7 @@ def test_the_list_has_the_newest_requests_first_and_pages(service: Service, imag
 
 
 TAGS = """
-query($request: String!) { runsOrError(filter: {tags: [{key: "imagi/request_id", value: $request}]}) {
+query($request: String!) { runsOrError(filter: {tags: [{key: "dagster/partition", value: $request}]}) {
   ... on Runs { results { tags { key value } } }
 } }
 """
@@ -345,6 +346,24 @@ def tags_of_runs(service: Service, request_id: str) -> list[dict[str, str]]:
     """Return the tags of the runs of a request, newest first."""
     runs = service.query(TAGS, request=request_id)["runsOrError"]["results"]
     return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
+
+
+def test_the_list_of_runs_shows_few_tags_which_people_can_read(
+    service: Service, image_host: ImageHost
+) -> None:
+    request_id = accepted(service, csv_of(*image_host.add("few-tags.jpg")), "few-tags.csv")
+    done = finished(service, request_id)
+    (tags,) = tags_of_runs(service, request_id)
+    # The UI shows of Dagster's own tags only the partition.
+    shown = {name: value for name, value in tags.items() if not name.startswith("dagster/")}
+    assert shown == {
+        "imagi/created": done["created"],
+        "imagi/file": "few-tags.csv",
+        "imagi/progress": "1 of 1 images, 0 failed; rows 1, problems 0; "
+        f"bytes {done['bytes_before']} to {done['bytes_after']}",
+        "imagi/settings": f"{ALGORITHM}-{done['settings']}",
+    }
+    assert tags["dagster/partition"] == request_id
 
 
 def test_failed_images_are_tried_again_alone_and_the_result_is_brought_up_to_date(

@@ -27,7 +27,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
 import imagi_pipeline_tests
-from imagi_pipeline.contract import CREATED_TAG, OWNER_TAG, REQUEST_ID_TAG
+from imagi_pipeline.contract import FILE_TAG, OWNER_TAG, REQUEST_ID_TAG, handed_in
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.gateway import dagster_client
@@ -96,7 +96,7 @@ class Dagster:
                 job_name=job,
                 run_id=run_id,
                 status=dg.DagsterRunStatus[status],
-                tags={REQUEST_ID_TAG: request_id, **tags},
+                tags={REQUEST_ID_TAG: request_id, FILE_TAG: "products.csv", **tags},
             )
         )
         return run_id
@@ -208,8 +208,8 @@ def test_upkeep_is_told_beside_a_result_that_stays(
     dagster: Dagster, tags: dict[str, str], status: str, what: str, expected: str
 ) -> None:
     request_id = str(uuid.uuid4())
-    dagster.add_run(request_id, **{"imagi/images_total": "3", "imagi/images_failed": "2"})
-    newest = dagster.add_run(request_id, status, **{"imagi/images_total": "2", **tags})
+    dagster.add_run(request_id, **{"imagi/progress": "3 of 3 images, 2 failed"})
+    newest = dagster.add_run(request_id, status, **{"imagi/progress": "2 of 2 images, 0 failed", **tags})
     for found in (
         dagster.client.request_status(request_id),
         dagster.client.recent_requests(1).requests[0],
@@ -295,7 +295,7 @@ def test_all_requests_that_changed_are_told_however_few_are_asked_for_at_once(da
     old = dagster.add_run(one, "STARTED")
     time.sleep(2.1)  # Dagster's own resolution is a second
     since = time.time()
-    dagster.instance.add_run_tags(old, {"imagi/images_done": "7"})
+    dagster.instance.add_run_tags(old, {"imagi/progress": "7 of 9 images, 0 failed"})
     dagster.add_run(two, "NOT_STARTED")
     dagster.add_run(three, "FAILURE")
     newest = dagster.add_run(three, "NOT_STARTED")
@@ -377,7 +377,7 @@ def test_a_request_is_launched_again_and_cancelled_while_it_waits(dagster: Dagst
 
 def test_the_time_of_its_upload_stays_with_a_request(dagster: Dagster) -> None:
     request_id = str(uuid.uuid4())
-    first = dagster.add_run(request_id, **{CREATED_TAG: "1795400000.5"})
+    first = dagster.add_run(request_id, **handed_in(1795400000.5))
     dagster.client.cancel(dagster.client.retry(first, {}))
     found = dagster.client.request_status(request_id)
     assert found
@@ -663,12 +663,12 @@ def test_the_documented_queries_are_answered_as_documented(dagster: Dagster) -> 
     ask("health")
     ask("count_runs")
     this = {"key": REQUEST_ID_TAG, "value": processed.request_id}
+    file = {"key": FILE_TAG, "value": "products.csv"}
     ask("failed_images", requestId=processed.request_id)
     ask("image", key=image_key(dagster.good))
     ask("backfill_images", keys=[image_key(dagster.bad)])
 
-    tags = [this, {"key": "dagster/partition", "value": processed.request_id}]
-    launched = ask("launch_request", tags=tags)["launchRun"]["run"]["runId"]
+    launched = ask("launch_request", tags=[this, file])["launchRun"]["run"]["runId"]
     ask("requests", filter={"pipelineName": "process_csv", "tags": [this]})
     ask("cancel_request", runId=launched)
     again = ask("retry_request", runId=launched)["launchPipelineReexecution"]["run"]["runId"]
@@ -682,7 +682,7 @@ def typenames(answer: Any) -> list[str]:
 @pytest.mark.skipif(not shutil.which("jq") or not shutil.which("curl"), reason="needs curl and jq")
 def test_the_documented_commands_work(dagster: Dagster) -> None:
     request_id, image = str(uuid.uuid4()), image_key(dagster.good)
-    run_id = dagster.add_run(request_id, **{"imagi/images_done": "1", "imagi/images_total": "2"})
+    run_id = dagster.add_run(request_id, **{"imagi/progress": "1 of 2 images, 0 failed"})
 
     def run(command: list[str], text: str) -> str:
         adapted = text.replace(DOCUMENTED_URL, dagster.url).replace(DOCUMENTED_IMAGE, image)
@@ -699,4 +699,4 @@ def test_the_documented_commands_work(dagster: Dagster) -> None:
     ]
     assert image in run(["sh", "-c"], with_jq)
     (with_python,) = blocks("python")
-    assert run([sys.executable, "-c"], with_python) == "SUCCESS 1 of 2\n"
+    assert run([sys.executable, "-c"], with_python) == "SUCCESS 1 of 2 images, 0 failed\n"

@@ -60,7 +60,7 @@ def test_a_failed_request_is_one_structured_line_and_one_post(
         "products.csv",
         "empty_csv",
     )
-    assert alert["request_id"] == run.tags["imagi/request_id"]
+    assert alert["request_id"] == run.tags["dagster/partition"]
 
 
 def test_a_run_that_will_be_tried_again_is_no_alert(

@@ -405,8 +405,7 @@ def test_the_report_alone_can_be_materialized_from_the_ui(
     assert path.exists()
     run = installation.instance.get_run_by_id(again.run_id)
     assert run
-    done_and_total = run.tags["imagi/images_done"], run.tags["imagi/images_total"]
-    assert done_and_total == ("1", "1")
+    assert run.tags["imagi/progress"].startswith("1 of 1 images, 0 failed")
 
 
 def test_an_image_that_is_gone_keeps_its_url_and_the_csv_says_why(

@@ -28,7 +28,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.storage.event_log import SqlEventLogStorage
 
-from imagi_pipeline.contract import CREATED_TAG
+from imagi_pipeline.contract import REQUEST_ID_TAG, handed_in
 from imagi_pipeline.core.csv.limits import CsvLimits
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.storage.landing import publish
@@ -75,11 +75,11 @@ def hand_in(installation: Installation, urls: list[str], *, days_ago: float = 0)
 
 def grow_old(installation: Installation, request_id: str, days: float) -> None:
     for run in runs_of(installation, request_id):
-        installation.instance.add_run_tags(run.run_id, {CREATED_TAG: str(time.time() - days * DAY)})
+        installation.instance.add_run_tags(run.run_id, handed_in(time.time() - days * DAY))
 
 
 def runs_of(installation: Installation, request_id: str) -> list[dg.DagsterRun]:
-    runs = installation.instance.get_runs(dg.RunsFilter(tags={"imagi/request_id": request_id}))
+    runs = installation.instance.get_runs(dg.RunsFilter(tags={REQUEST_ID_TAG: request_id}))
     return list(runs)
 
 
@@ -262,7 +262,7 @@ def test_a_request_with_a_run_in_flight_stays_with_all_it_has(
 ) -> None:
     request_id = hand_in(installation, image_host.add("a.jpg"), days_ago=40)
     for status in IN_FLIGHT:
-        run_id = begin_run(installation, status.value, {"imagi/request_id": request_id})
+        run_id = begin_run(installation, status.value, {REQUEST_ID_TAG: request_id})
         before, known = files(installation.store), history(installation)
         assert purge_it(installation).requests == [], status
         assert (files(installation.store), history(installation)) == (before, known)

@@ -51,14 +51,15 @@ def look(installation: Installation) -> list[dg.RunRequest]:
 def launch(installation: Installation, request: dg.RunRequest) -> None:
     """Make the run that a daemon would make."""
     installation.instance.create_run_for_job(
-        job_def=installation.definitions.resolve_job_def("process_csv"), tags=dict(request.tags)
+        job_def=installation.definitions.resolve_job_def("process_csv"),
+        tags={REQUEST_ID_TAG: str(request.partition_key), **request.tags},
     )
 
 
 def test_a_dropped_file_becomes_a_request_with_its_upload(installation: Installation, landing: Path) -> None:
     drop(landing, "shop.csv", "Images\nhttp://a/1.jpg\n")
     (request,) = look(installation)
-    assert request.run_key == request.partition_key == request.tags[REQUEST_ID_TAG]
+    assert request.run_key == request.partition_key
     assert request.tags["imagi/file"] == "shop.csv"
     upload = installation.store.uploads / str(request.run_key) / "shop.csv"
     assert upload.read_text() == "Images\nhttp://a/1.jpg\n"

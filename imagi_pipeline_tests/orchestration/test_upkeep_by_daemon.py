@@ -49,7 +49,7 @@ query {{ scheduleOrError(scheduleSelector: {{ scheduleName: "retry_failed_images
 """
 
 RUNS = """
-query($request: String!) { runsOrError(filter: {tags: [{key: "imagi/request_id", value: $request}]}) {
+query($request: String!) { runsOrError(filter: {tags: [{key: "dagster/partition", value: $request}]}) {
   ... on Runs { results { status tags { key value } } }
 } }
 """

@@ -23,7 +23,7 @@ DAEMON, CODE_SERVER, GATEWAY = (
 )
 
 RUNS = """
-query($id: String!) { runsOrError(filter: {tags: [{key: "imagi/request_id", value: $id}]}) {
+query($id: String!) { runsOrError(filter: {tags: [{key: "dagster/partition", value: $id}]}) {
   ... on Runs { results { status startTime } }
 } }
 """

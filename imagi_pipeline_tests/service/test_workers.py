@@ -24,7 +24,7 @@ from imagi_pipeline_tests.storages import PostgresServer
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 RUNS = """
-query ($tag: String!) { runsOrError(filter: {tags: [{key: "imagi/request_id", value: $tag}]}) {
+query ($tag: String!) { runsOrError(filter: {tags: [{key: "dagster/partition", value: $tag}]}) {
   ... on Runs { results { id } } } }
 """
 PUBLIC_URL = "https://images.example/media"

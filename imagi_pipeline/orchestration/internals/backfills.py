@@ -31,12 +31,10 @@ from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
-    PARTITION_NAME_TAG,
     SCHEDULE_NAME_TAG,
 )
 
 from imagi_pipeline.contract import (
-    IMAGES_FAILED_TAG,
     JOB_NAME,
     LANDING_SENSOR,
     LARGE,
@@ -46,6 +44,7 @@ from imagi_pipeline.contract import (
     SETTINGS_TAG,
     SIZE_TAG,
     WILL_RETRY_TAG,
+    Figures,
 )
 from imagi_pipeline.core.request_status import CANCELLED, COMPLETED, FAILED
 from imagi_pipeline.core.upkeep.reruns import PastRun
@@ -151,7 +150,7 @@ def past_runs(instance: dg.DagsterInstance, *, created_after: float | None = Non
                 request_id=run.tags[REQUEST_ID_TAG],
                 status=ENDED[run.status],
                 only_failed=ONLY_FAILED_TAG in run.tags,
-                images_failed=int(run.tags.get(IMAGES_FAILED_TAG) or 0),
+                images_failed=Figures.of(run.tags).images_failed,
                 created=record.create_timestamp.timestamp(),
                 ended=record.end_time or record.update_timestamp.timestamp(),
                 settings=run.tags.get(SETTINGS_TAG, ""),
@@ -165,7 +164,7 @@ def _to_be_retried() -> dg.RunsFilter:
 
 
 def _requests_of(run: dg.DagsterRun) -> set[str]:
-    return {run.tags[name] for name in (REQUEST_ID_TAG, PARTITION_NAME_TAG) if name in run.tags}
+    return {run.tags[REQUEST_ID_TAG]} if REQUEST_ID_TAG in run.tags else set()
 
 
 def _repository_origin(instance: dg.DagsterInstance) -> RemoteRepositoryOrigin:

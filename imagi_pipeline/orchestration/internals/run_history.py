@@ -50,7 +50,7 @@ from dagster._core.storage.legacy_storage import LegacyEventLogStorage, LegacyRu
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import BackfillTagsTable, BulkActionsTable
 
-from imagi_pipeline.contract import JOB_NAME, REQUEST_ID_TAG
+from imagi_pipeline.contract import FILE_TAG, JOB_NAME, REQUEST_ID_TAG
 from imagi_pipeline.core.storage.keys import is_request_id
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, images_partitions_def
 
@@ -68,7 +68,6 @@ JOB_OF_SINGLE_ASSETS = IMPLICIT_ASSET_JOB_NAME
 
 IN_FLIGHT = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
 
-_PARTITION_TAG = "dagster/partition"
 _T = TypeVar("_T")
 _UNDER_WAY = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
 _ROWS_IN_A_STATEMENT = 10_000  # SQLite takes 32,766 values in one
@@ -85,16 +84,18 @@ def run_records(instance: dg.DagsterInstance, filters: dg.RunsFilter | None = No
 
 def request_of_run(run: dg.DagsterRun) -> str | None:
     """Return the request that a run works on; None for a run of images, a purge and the like."""
-    if REQUEST_ID_TAG in run.tags:
-        return run.tags[REQUEST_ID_TAG]
-    partition = partition_of_run(run)  # all that a run has which died before its first step
-    is_ours = run.job_name == JOB_NAME or bool(OUR_ASSETS & (run.asset_selection or frozenset()))
+    partition = partition_of_run(run)
+    is_ours = (
+        run.job_name == JOB_NAME
+        or FILE_TAG in run.tags
+        or bool(OUR_ASSETS & (run.asset_selection or frozenset()))
+    )
     return partition if is_ours and is_request_id(partition) else None
 
 
 def partition_of_run(run: dg.DagsterRun) -> str:
     """Return the partition of a run, empty if it has none."""
-    return run.tags.get(_PARTITION_TAG, "")
+    return run.tags.get(REQUEST_ID_TAG, "")
 
 
 def partitions_under_way(instance: dg.DagsterInstance) -> tuple[set[str], bool]:

@@ -105,14 +105,11 @@ def test_a_backfill_is_under_way_until_it_has_ended(installation: Installation) 
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
-def test_a_run_of_a_request_or_of_its_partition_is_in_flight(
-    installation: Installation, status: dg.DagsterRunStatus
-) -> None:
-    for tags in ({REQUEST_ID_TAG: "r1"}, {"dagster/partition": "r2"}):
-        installation.instance.create_run_for_job(
-            installation.definitions.resolve_job_def("process_csv"), tags=tags, status=status
-        )
-    assert requests_in_flight(installation.instance) == {"r1", "r2"}
+def test_a_run_of_a_request_is_in_flight(installation: Installation, status: dg.DagsterRunStatus) -> None:
+    installation.instance.create_run_for_job(
+        installation.definitions.resolve_job_def("process_csv"), tags={REQUEST_ID_TAG: "r1"}, status=status
+    )
+    assert requests_in_flight(installation.instance) == {"r1"}
 
 
 def test_a_failed_run_that_is_about_to_be_retried_is_in_flight(installation: Installation) -> None:
