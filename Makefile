@@ -13,7 +13,7 @@ help:  ## list the commands
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
-$(INSTALLED): setup.cfg setup.py pyproject.toml imagi_pipeline/core/images/_jpeg_coefficients.c | $(BIN)/python
+$(INSTALLED): setup.cfg setup.py pyproject.toml $(wildcard imagi_pipeline/core/images/*.[ch]) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev,postgres,s3,celery]'
 	@$(BIN)/python -m imagi_pipeline.core.images.jpeg_coefficients
 	@touch $@

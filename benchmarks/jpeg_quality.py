@@ -54,7 +54,7 @@ def requantized(source: bytes, setting: int) -> bytes:
     steps = jpegli_steps(setting)
     full = steps[:64] + bytes(min(round(COARSER_CHROMA * step), 255) for step in steps[64:])
     return native.rewrite(
-        source, steps + full, DEAD_ZONE, LEAST_RATIO, Huffman.COUNTED, 1, False, LIMIT, LIMIT
+        source, steps + full, DEAD_ZONE, LEAST_RATIO, Huffman.FITTED, 1, False, LIMIT, LIMIT
     )[0]
 
 

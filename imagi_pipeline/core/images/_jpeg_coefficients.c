@@ -1,7 +1,8 @@
 /* Make a JPEG smaller, or turn it upright, without decoding it to pixels.
 
-   The quantized DCT coefficients are read, divided by coarser steps, and written again, with libjpeg-turbo's
-   jpeg_read_coefficients and jpeg_write_coefficients. Chroma is not resampled, no colour is converted, nothing is
+   The quantized DCT coefficients are read, divided by coarser steps, and written again: those of an ordinary file by
+   _jpeg_stream.c, which is faster, those of any other with libjpeg-turbo's jpeg_read_coefficients and
+   jpeg_write_coefficients. Chroma is not resampled, no colour is converted, nothing is
    clipped. The names and units of the arguments are in jpeg_coefficients.py, the one caller.
 
    The input is hostile. Whatever libjpeg complains about, be it a warning, ends the work with `Refused`; the
@@ -23,31 +24,26 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
+#include "_jpeg_huffman.h"
+#include "_jpeg_quantizer.h"
+#include "_jpeg_stream.h"
+
 /* Raised when the arguments or the results of `rewrite` change: a build of another number is not used. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 #define COMPONENTS 3
 #define STEPS (2 * COMPONENTS * DCTSIZE2)
-#define AC_LIMIT 1023 /* the largest that 8-bit baseline and progressive coding have a code for */
-#define DC_LIMIT 1024
 #define MOST_SCANS 100 /* an encoder writes about ten; each one of a bomb costs a pass over all blocks */
 #define OUTPUT_CHUNK 65536
 #define COUNTED_BLOCKS 4000 /* about as many blocks are looked at to fit the Huffman tables */
 #define DC_SYMBOLS 12
-#define LONGEST_CODE 16
 #define MEMORY_BESIDES_COEFFICIENTS (1 << 20)
 
-enum huffman { STANDARD = 0, COUNTED = 1, EXACT = 2, PROGRESSIVE = 3 };
+enum huffman { FITTED = 0, EXACT = 1, PROGRESSIVE = 2 };
 
 typedef struct {
     uint64_t dc[2][256], ac[2][256];
 } symbol_counts;
-
-typedef struct {
-    uint16_t step[DCTSIZE2]; /* of the result, natural order */
-    uint16_t add[DCTSIZE2], multiply[DCTSIZE2];
-    int unchanged;
-} quantizer;
 
 typedef struct {
     /* what is asked for */
@@ -70,7 +66,8 @@ typedef struct {
     symbol_counts counts;
     unsigned char *output;
     size_t output_size, output_length;
-    int changed_steps;
+    int coarser_steps;
+    size_t scan_length;
     /* why it ended early */
     const char *refusal;
     char detail[JMSG_LENGTH_MAX];
@@ -312,39 +309,9 @@ static const unsigned char *wanted_steps(job *work, int component) {
     return work->steps + ((is_full ? COMPONENTS : 0) + component) * DCTSIZE2;
 }
 
-/* A level a of the source stands for a * old; in steps of `new` that is floor(a * old / new + offset). In 16 bits:
-   ((32 a + 32 offset new / old) * (32768 old / new)) / 2^20. Levels are at most 1024, so nothing overflows. */
-static quantizer make_quantizer(job *work, int component) {
-    quantizer made;
-    const unsigned char *steps = work->steps == NULL ? NULL : wanted_steps(work, component);
-    made.unchanged = 1;
-    for (int k = 0; k < DCTSIZE2; k++) {
-        unsigned old = work->source_steps[component][k];
-        unsigned wanted = steps == NULL ? old : steps[k];
-        double ratio = (double)wanted / old;
-        double offset = k == 0 ? 0.5 : work->dead_zone;
-        if (ratio <= 1.0 || ratio < work->least_ratio) {
-            made.step[k] = (uint16_t)old;
-            made.add[k] = 0;
-            made.multiply[k] = 32768;
-            continue;
-        }
-        made.step[k] = (uint16_t)wanted;
-        made.add[k] = (uint16_t)(32.0 * offset * ratio + 0.5);
-        made.multiply[k] = (uint16_t)(32768.0 / ratio + 0.5);
-        made.unchanged = 0;
-        work->changed_steps++;
-    }
-    return made;
-}
-
 static void quantize_block(JCOEF *restrict block, const quantizer *restrict how) {
     for (int k = 0; k < DCTSIZE2; k++) {
-        int16_t sign = (int16_t)(block[k] >> 15);
-        uint16_t level = (uint16_t)((block[k] ^ sign) - sign);
-        uint16_t sum = (uint16_t)(level * 32 + how->add[k]);
-        uint16_t quantized = (uint16_t)(((uint32_t)sum * how->multiply[k]) >> 16) >> 4;
-        block[k] = (JCOEF)((quantized ^ sign) - sign);
+        block[k] = quantized(block[k], how->add[k], how->multiply[k]);
     }
 }
 
@@ -396,7 +363,7 @@ static void quantize_row(job *work, JBLOCKROW row, JDIMENSION blocks, const quan
         if (row[x][0] < -DC_LIMIT || row[x][0] >= DC_LIMIT) {
             refuse(work, "damaged", "a coefficient out of range");
         }
-        if (!how->unchanged) {
+        if (how->coarser_steps) {
             quantize_block(row[x], how);
         }
     }
@@ -420,17 +387,19 @@ static void quantize_component(job *work, int number, jvirt_barray_ptr blocks, J
     turn how = TURNS[work->orientation];
     JDIMENSION across = how.transposed ? component->height_in_blocks : component->width_in_blocks;
     JDIMENSION down = how.transposed ? component->width_in_blocks : component->height_in_blocks;
-    quantizer made = make_quantizer(work, number);
+    quantizer made = make_quantizer(work->source_steps[number], work->steps == NULL ? NULL : wanted_steps(work, number),
+                                    work->dead_zone, work->least_ratio);
     int table = work->result.comp_info[number].ac_tbl_no;
 
     for (JDIMENSION y = 0; y < down; y++) {
         JBLOCKROW row = block_row(work, blocks, y, TRUE);
         quantize_row(work, row, across, &made);
-        if (work->huffman == COUNTED && y % counted_of_rows == counted_of_rows / 2) {
+        if (work->huffman == FITTED && y % counted_of_rows == counted_of_rows / 2) {
             count_row(work, row, across, table);
         }
     }
     memcpy(work->source_steps[number], made.step, sizeof made.step);
+    work->coarser_steps += made.coarser_steps;
 }
 
 /* The steps are in the file once for each different table. */
@@ -452,72 +421,12 @@ static void set_tables(job *work) {
 
 /* --- Huffman tables */
 
-typedef struct {
-    uint64_t weight;
-    int symbol; /* -1 takes the code of all ones, which JPEG forbids */
-} leaf;
-
-static int by_weight(const void *left, const void *right) {
-    const leaf *a = left, *b = right;
-    if (a->weight != b->weight) {
-        return a->weight < b->weight ? -1 : 1;
-    }
-    return a->symbol - b->symbol;
-}
-
-/* Lengths of the best code of at most 16 bits for leaves sorted by weight (package-merge, Larmore and Hirschberg 1990). */
-static void code_lengths(const leaf *leaves, int count, uint8_t *lengths) {
-    uint64_t weights[2][2 * 257];
-    uint8_t is_leaf[LONGEST_CODE][2 * 257];
-    int size = 0;
-
-    for (int level = 0; level < LONGEST_CODE; level++) {
-        const uint64_t *below = weights[(level + 1) & 1];
-        uint64_t *here = weights[level & 1];
-        int pairs = size / 2, pair = 0, next = 0;
-        size = 0;
-        while (next < count || pair < pairs) {
-            uint64_t packed = pair < pairs ? below[2 * pair] + below[2 * pair + 1] : UINT64_MAX;
-            is_leaf[level][size] = next < count && leaves[next].weight <= packed;
-            if (is_leaf[level][size]) {
-                here[size++] = leaves[next++].weight;
-            } else {
-                here[size++] = packed;
-                pair++;
-            }
-        }
-    }
-    memset(lengths, 0, (size_t)count);
-    for (int level = LONGEST_CODE - 1, taken = 2 * count - 2; level >= 0 && taken > 0; level--) {
-        int found = 0;
-        for (int k = 0; k < taken; k++) {
-            found += is_leaf[level][k];
-        }
-        for (int k = 0; k < found; k++) {
-            lengths[k]++;
-        }
-        taken = 2 * (taken - found);
-    }
-}
-
 static void fit_table(const uint64_t *counts, JHUFF_TBL *table) {
-    leaf leaves[257] = {{0, -1}};
-    uint8_t lengths[257];
-    int count = 1, written = 0;
-
-    for (int symbol = 0; symbol < 256; symbol++) {
-        if (counts[symbol]) {
-            leaves[count].weight = counts[symbol];
-            leaves[count++].symbol = symbol;
-        }
-    }
-    qsort(leaves, (size_t)count, sizeof(leaf), by_weight);
-    code_lengths(leaves, count, lengths);
-    memset(table, 0, sizeof *table);
-    for (int k = count - 1; k > 0; k--) { /* leaves[0] has the longest code, the one that is not used */
-        table->bits[lengths[k]]++;
-        table->huffval[written++] = (UINT8)leaves[k].symbol;
-    }
+    huffman_table fitted;
+    fit_huffman_table(counts, &fitted);
+    memcpy(table->bits, fitted.codes_of_length, sizeof table->bits);
+    memcpy(table->huffval, fitted.symbols, sizeof table->huffval);
+    table->sent_table = FALSE;
 }
 
 /* Every symbol that can occur gets a code, unless all blocks were counted. */
@@ -627,14 +536,32 @@ static void convert(job *work) {
         quantize_component(work, i, blocks[i], counted_of_rows);
     }
     set_tables(work);
-    if (work->huffman == COUNTED) {
+    if (work->huffman == FITTED) {
         fit_huffman_tables(work, counted_of_rows == 1);
     }
     write_result(work, blocks);
 }
 
+/* Most files need no library, see _jpeg_stream.h. */
+static int run_stream(job *work) {
+    stream_order order = {work->data,        work->length,      work->steps,      work->dead_zone,
+                          work->least_ratio, work->most_pixels, work->most_memory};
+    stream_result made;
+    if (work->huffman != FITTED || work->orientation != 1 || work->keep_icc || !restream(&order, &made)) {
+        return 0;
+    }
+    work->output = made.data;
+    work->output_length = made.length;
+    work->coarser_steps = made.coarser_steps;
+    work->scan_length = made.scan_length;
+    return 1;
+}
+
 /* True when the result is there; otherwise `refusal` and `detail` are. */
 static int run(job *work) {
+    if (run_stream(work)) {
+        return 1;
+    }
     set_up(work);
     if (setjmp(work->escape) == 0) {
         convert(work);
@@ -663,7 +590,7 @@ static PyObject *rewrite(PyObject *module, PyObject *arguments) {
         return NULL;
     }
     if ((work->steps != NULL && (steps_length != STEPS || memchr(work->steps, 0, (size_t)steps_length))) ||
-        !(work->dead_zone >= 0 && work->dead_zone <= 0.5) || huffman < STANDARD || huffman > PROGRESSIVE ||
+        !(work->dead_zone >= 0 && work->dead_zone <= 0.5) || huffman < FITTED || huffman > PROGRESSIVE ||
         work->orientation < 1 || work->orientation > 8 || most_pixels < 0 || most_memory < 0) {
         free(work);
         PyErr_SetString(PyExc_ValueError, "an argument of rewrite is out of its range");
@@ -680,7 +607,8 @@ static PyObject *rewrite(PyObject *module, PyObject *arguments) {
     Py_END_ALLOW_THREADS
 
     if (done) {
-        made = Py_BuildValue("y#i", (char *)work->output, (Py_ssize_t)work->output_length, work->changed_steps);
+        made = Py_BuildValue("y#in", (char *)work->output, (Py_ssize_t)work->output_length, work->coarser_steps,
+                             (Py_ssize_t)work->scan_length);
     } else {
         PyObject *refused = PyObject_GetAttrString(module, "Refused");
         PyObject *values = Py_BuildValue("(ss)", work->refusal, work->detail);

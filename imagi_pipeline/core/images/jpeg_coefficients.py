@@ -18,7 +18,7 @@ try:
 except ImportError:  # there was no compiler or no libjpeg-turbo when the package was installed
     _installed = None  # type: ignore[assignment]
 
-_INTERFACE = 2
+_INTERFACE = 3
 """What this module expects the extension to understand; `INTERFACE` in its source is the same number."""
 _native = _installed if getattr(_installed, "INTERFACE", None) == _INTERFACE else None
 
@@ -48,23 +48,26 @@ _SMALLEST_LIMIT = 1 << 20
 class Huffman(IntEnum):
     """How codes are given to symbols.
 
-    STANDARD: tables of the JPEG standard. COUNTED: fitted to a sample of the blocks, 0.94 of the gain of
-    EXACT for a fifth of its time. EXACT: fitted by a second pass over all blocks. PROGRESSIVE: several scans,
-    each fitted.
+    FITTED: to all symbols of an ordinary JPEG; of others, for which libjpeg-turbo does the work, to those of
+    a sample of the blocks, which has 0.94 of the gain for a fifth of the time. EXACT: to all symbols by
+    libjpeg-turbo, whatever the file, for comparison. PROGRESSIVE: several scans, each fitted.
     """
 
-    STANDARD = 0
-    COUNTED = 1
-    EXACT = 2
-    PROGRESSIVE = 3
+    FITTED = 0
+    EXACT = 1
+    PROGRESSIVE = 2
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A JPEG made of the coefficients of another; with `is_lossless`, they are the very same ones."""
+    """A JPEG made of the coefficients of another; with `is_lossless`, they are the very same ones.
+
+    `source_scan_bytes` is how much of the source is picture; 0 where it was not counted.
+    """
 
     data: bytes
     is_lossless: bool
+    source_scan_bytes: int
 
 
 def is_available() -> bool:
@@ -93,12 +96,12 @@ def rewritten(
     steps = None if quality is None else steps_of(quality)
     memory = max(_BYTES_PER_PIXEL * max_pixels, _SMALLEST_LIMIT)
     try:
-        data, coarser_steps = _native.rewrite(
+        data, coarser_steps, scan_bytes = _native.rewrite(
             source, steps, DEAD_ZONE, LEAST_RATIO, huffman, orientation, keep_icc, max_pixels, memory
         )
     except _native.Refused:
         return None
-    return Rewritten(data, coarser_steps == 0)
+    return Rewritten(data, coarser_steps == 0, scan_bytes)
 
 
 if __name__ == "__main__" and not is_available():

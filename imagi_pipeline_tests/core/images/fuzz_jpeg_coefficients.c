@@ -3,10 +3,12 @@
      fuzz SEED COUNT FILES...
 
    Whatever is accepted must have become a JPEG that is accepted again and keeps its coefficients: a result of its own
-   lossless rewriting is rewritten to the same bytes. Leaks are counted by LeakSanitizer at the end. */
+   lossless rewriting is rewritten to the same bytes. What was done without libjpeg-turbo, it accepts too, and makes the
+   same coefficients of it. Leaks are counted by LeakSanitizer at the end. */
 
 #define WITHOUT_PYTHON
 #include "../../../imagi_pipeline/core/images/_jpeg_coefficients.c"
+#include "../../../imagi_pipeline/core/images/_jpeg_stream.h"
 
 #define MOST_MUTATIONS 12
 #define MOST_PIXELS 1000000
@@ -110,14 +112,14 @@ static void check_result(const unsigned char *output, size_t length) {
     static job once, twice;
     file result = {malloc(length), length};
     memcpy(result.data, output, length);
-    ask(&once, &result, NULL, 1, STANDARD);
+    ask(&once, &result, NULL, 1, EXACT);
     once.keep_icc = 0;
     if (!run(&once)) {
         fprintf(stderr, "a result is refused: %s, %s\n", once.refusal, once.detail);
         abort();
     }
     file again = {once.output, once.output_length};
-    ask(&twice, &again, NULL, 1, STANDARD);
+    ask(&twice, &again, NULL, 1, EXACT);
     twice.keep_icc = 0;
     if (!run(&twice) || twice.output_length != once.output_length ||
         memcmp(twice.output, once.output, once.output_length) != 0) {
@@ -129,9 +131,45 @@ static void check_result(const unsigned char *output, size_t length) {
     free(result.data);
 }
 
+/* The same coefficients are the same bytes once libjpeg-turbo has written both. */
+static void canonical(job *made, const unsigned char *data, size_t length, const unsigned char *steps) {
+    file source = {malloc(length), length};
+    memcpy(source.data, data, length);
+    ask(made, &source, steps, 1, EXACT);
+    made->keep_icc = 0;
+    if (!run(made)) {
+        fprintf(stderr, "refused, but not without libjpeg-turbo: %s, %s\n", made->refusal, made->detail);
+        abort();
+    }
+    free(source.data);
+}
+
+/* True if the file needed no library. */
+static int check_stream(const file *source, const unsigned char *steps) {
+    static job work, streamed, expected, twice;
+    ask(&work, source, steps, 1, FITTED);
+    work.keep_icc = 0;
+    if (!run_stream(&work)) {
+        return 0;
+    }
+    canonical(&streamed, work.output, work.output_length, NULL);
+    canonical(&expected, source->data, source->length, steps);
+    canonical(&twice, expected.output, expected.output_length, NULL);
+    if (streamed.output_length != twice.output_length ||
+        memcmp(streamed.output, twice.output, twice.output_length) != 0) {
+        fprintf(stderr, "other coefficients than those of libjpeg-turbo\n");
+        abort();
+    }
+    free(work.output);
+    free(streamed.output);
+    free(expected.output);
+    free(twice.output);
+    return 1;
+}
+
 int main(int argc, char **argv) {
     static job work;
-    unsigned long accepted = 0, refused = 0;
+    unsigned long accepted = 0, refused = 0, streamed = 0;
     unsigned char steps[STEPS];
     int seeds = argc - 3;
 
@@ -149,7 +187,8 @@ int main(int argc, char **argv) {
         for (int k = 0; k < STEPS; k++) {
             steps[k] = (unsigned char)(1 + below(255));
         }
-        ask(&work, &source, below(3) ? steps : NULL, below(3) ? 1 : 1 + (int)below(8), (enum huffman)below(4));
+        ask(&work, &source, below(3) ? steps : NULL, below(3) ? 1 : 1 + (int)below(8), (enum huffman)below(3));
+        streamed += (unsigned long)check_stream(&source, work.steps);
         if (run(&work)) {
             accepted++;
             check_result(work.output, work.output_length);
@@ -163,6 +202,6 @@ int main(int argc, char **argv) {
         free(files[i].data);
     }
     free(files);
-    printf("%lu accepted, %lu refused\n", accepted, refused);
+    printf("%lu accepted, %lu refused, %lu without libjpeg-turbo\n", accepted, refused, streamed);
     return 0;
 }

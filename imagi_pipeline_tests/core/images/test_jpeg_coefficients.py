@@ -26,6 +26,8 @@ from imagi_pipeline_tests.core.images.pictures import (
 
 MOST_PIXELS = 50_000_000
 
+SUBSAMPLINGS = ("4:2:0", "4:2:2", "4:4:4")
+
 KINDS: dict[str, dict[str, Any]] = {
     "4:2:0": {"subsampling": "4:2:0"},
     "4:2:2": {"subsampling": "4:2:2"},
@@ -70,7 +72,7 @@ def test_a_build_for_another_version_is_not_used_and_that_is_told() -> None:
     )
 
 
-def lossless(source: bytes, huffman: Huffman = Huffman.COUNTED, **options: Any) -> bytes:
+def lossless(source: bytes, huffman: Huffman = Huffman.FITTED, **options: Any) -> bytes:
     made = rewritten(source, None, huffman, max_pixels=MOST_PIXELS, **options)
     assert made is not None
     assert made.is_lossless
@@ -97,7 +99,7 @@ def test_pictures_of_any_size_keep_their_pixels(size: tuple[int, int], mode: str
 def test_coarser_steps_make_it_smaller_and_it_looks_the_same(kind: str) -> None:
     source = saved(photo(), "JPEG", quality=95, **KINDS[kind])
 
-    made = rewritten(source, 75, Huffman.COUNTED, max_pixels=MOST_PIXELS)
+    made = rewritten(source, 75, Huffman.FITTED, max_pixels=MOST_PIXELS)
 
     assert made is not None
     assert not made.is_lossless
@@ -108,7 +110,7 @@ def test_coarser_steps_make_it_smaller_and_it_looks_the_same(kind: str) -> None:
 def test_levels_are_divided_as_told_and_decoders_show_what_they_mean() -> None:
     source = saved(photo(72, 40).convert("L"), "JPEG", quality=85)
 
-    made = rewritten(source, 70, Huffman.COUNTED, max_pixels=MOST_PIXELS)
+    made = rewritten(source, 70, Huffman.FITTED, max_pixels=MOST_PIXELS)
 
     assert made is not None
     before, after = jpeg_reference.read(source), jpeg_reference.read(made.data)
@@ -126,13 +128,75 @@ def test_levels_are_divided_as_told_and_decoders_show_what_they_mean() -> None:
 
 
 def test_the_table_fitted_to_a_sample_is_nearly_as_good_as_the_exact_one() -> None:
-    source = saved(photo(1200, 900), "JPEG", quality=90)
+    progressive = saved(photo(1200, 900), "JPEG", quality=90, progressive=True)
+    standard = saved(photo(1200, 900), "JPEG", quality=90)
 
-    standard, counted, exact = (
-        len(lossless(source, huffman)) for huffman in (Huffman.STANDARD, Huffman.COUNTED, Huffman.EXACT)
+    fitted, exact = (len(lossless(progressive, huffman)) for huffman in (Huffman.FITTED, Huffman.EXACT))
+
+    assert len(standard) - fitted > 0.8 * (len(standard) - exact) > 0
+
+
+def restart_markers(**options: Any) -> bytes:
+    return saved(photo(), "JPEG", restart_marker_blocks=1, **options)
+
+
+ORDINARY = {
+    **{
+        f"{subsampling}": saved(photo(123, 77), "JPEG", subsampling=subsampling)
+        for subsampling in SUBSAMPLINGS
+    },
+    "grey": saved(photo(123, 77).convert("L"), "JPEG"),
+    "optimized": saved(photo(), "JPEG", optimize=True, quality=97),
+    "quality 1": saved(photo(), "JPEG", quality=1),
+    "noise": saved(noise("RGB", 90), "JPEG", quality=100, subsampling="4:4:4"),
+    "a pixel": saved(photo(1, 1), "JPEG"),
+    "restart markers": restart_markers(),
+    "restart markers, 4:4:4": restart_markers(subsampling="4:4:4", quality=98),
+    "bytes behind its end": saved(photo(), "JPEG") + b"behind",
+}
+NOT_ORDINARY = {
+    "progressive": saved(photo(), "JPEG", progressive=True),
+    "RGB": saved(photo(), "JPEG", keep_rgb=True),
+}
+
+
+@pytest.mark.parametrize("quality", [None, 95, 75, 20])
+@pytest.mark.parametrize("kind", ORDINARY)
+def test_an_ordinary_jpeg_gets_the_coefficients_that_libjpeg_turbo_makes(
+    kind: str, quality: int | None
+) -> None:
+    made = rewritten(ORDINARY[kind], quality, Huffman.FITTED, max_pixels=MOST_PIXELS)
+    expected = rewritten(ORDINARY[kind], quality, Huffman.EXACT, max_pixels=MOST_PIXELS)
+
+    assert made is not None
+    assert expected is not None
+    assert made.source_scan_bytes > 0 == expected.source_scan_bytes
+    assert made.is_lossless == expected.is_lossless
+    assert lossless(made.data, Huffman.EXACT) == lossless(expected.data, Huffman.EXACT)
+    assert len(made.data) <= 1.005 * len(expected.data)  # equally long codes give other bytes to stuff
+
+
+@pytest.mark.parametrize("kind", NOT_ORDINARY)
+def test_a_jpeg_that_is_not_ordinary_is_made_smaller_by_libjpeg_turbo(kind: str) -> None:
+    made = rewritten(NOT_ORDINARY[kind], 50, Huffman.FITTED, max_pixels=MOST_PIXELS)
+
+    assert made is not None
+    assert made.source_scan_bytes == 0
+
+
+def test_the_scan_is_counted_without_what_stands_before_and_behind_it() -> None:
+    source = saved(photo(), "JPEG")
+    begin = source.index(b"\xff\xda") + 2 + 12
+
+    made = rewritten(
+        source[:2] + b"\xff\xfe\x03\xe9" + b"x" * 999 + source[2:] + b"tail",
+        75,
+        Huffman.FITTED,
+        max_pixels=10**6,
     )
 
-    assert standard - counted > 0.8 * (standard - exact) > 0
+    assert made is not None
+    assert made.source_scan_bytes == len(source) - begin - len(b"\xff\xd9")
 
 
 def test_symbols_that_no_counted_block_had_can_be_written_all_the_same() -> None:
@@ -169,7 +233,7 @@ def test_a_turn_of_whole_blocks_loses_nothing(orientation: int, kind: str) -> No
 def test_a_turn_of_blocks_that_are_not_whole_is_left_to_the_decoder() -> None:
     source = saved(photo(100, 75), "JPEG")
 
-    assert rewritten(source, None, Huffman.COUNTED, max_pixels=MOST_PIXELS, orientation=3) is None
+    assert rewritten(source, None, Huffman.FITTED, max_pixels=MOST_PIXELS, orientation=3) is None
 
 
 @pytest.mark.parametrize(
@@ -185,15 +249,15 @@ def test_a_turn_of_blocks_that_are_not_whole_is_left_to_the_decoder() -> None:
 def test_what_is_no_whole_jpeg_of_a_usual_kind_is_left_to_the_decoder(
     source: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert rewritten(source, 75, Huffman.COUNTED, max_pixels=MOST_PIXELS) is None
+    assert rewritten(source, 75, Huffman.FITTED, max_pixels=MOST_PIXELS) is None
     assert capfd.readouterr() == ("", "")
 
 
 def test_more_pixels_than_allowed_are_not_read() -> None:
     source = saved(Image.new("L", (400, 300)), "JPEG")
 
-    assert rewritten(source, 75, Huffman.COUNTED, max_pixels=400 * 300 - 1) is None
-    assert rewritten(source, 75, Huffman.COUNTED, max_pixels=400 * 300) is not None
+    assert rewritten(source, 75, Huffman.FITTED, max_pixels=400 * 300 - 1) is None
+    assert rewritten(source, 75, Huffman.FITTED, max_pixels=400 * 300) is not None
 
 
 def test_the_record_tells_that_a_jpeg_took_this_way() -> None:
