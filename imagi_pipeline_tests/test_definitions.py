@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,11 @@ def test_the_sensor_runs_by_default() -> None:
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
 
 
-def test_the_workspace_and_the_service_load_the_same_location() -> None:
+def test_the_workspace_dg_and_the_service_load_the_same_location() -> None:
     (entry,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
     assert entry["python_module"] == {"module_name": MODULE, "location_name": LOCATION}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    assert (project["code_location_target_module"], project["code_location_name"]) == (MODULE, LOCATION)
 
 
 def test_the_core_the_settings_and_the_gateway_know_no_dagster() -> None:

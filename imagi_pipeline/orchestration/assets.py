@@ -208,9 +208,9 @@ def finish_request(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iter
         # It is read once for both, and only when it is needed.
         upload = cache(lambda: _read_upload(context, imagi))
         if COMPRESSION_REPORT in context.selected_asset_keys:
-            yield _write_report(context, imagi, upload)
+            yield from _write_report(context, imagi, upload)
         if ENRICHED_CSV in context.selected_asset_keys:
-            yield _write_enriched_csv(context, imagi, upload())
+            yield from _write_enriched_csv(context, imagi, upload())
 
 
 @dg.graph(
@@ -284,7 +284,7 @@ def _read_upload(context: dg.OpExecutionContext, imagi: ImagiResource) -> CsvTab
 
 def _write_report(
     context: dg.OpExecutionContext, imagi: ImagiResource, upload: Callable[[], CsvTable]
-) -> dg.Output[None]:
+) -> Iterator[dg.Output[None]]:
     store, request_id = imagi.store(), context.partition_key
     chunks = _chunks(context, imagi)
     data = reports.with_places(reports.join_csv([chunk["report"] for chunk in chunks]), upload())
@@ -292,15 +292,15 @@ def _write_report(
     report = reports.Table(data)
     summary = reports.summarize(report)
     tag_end(context, summary)
-    report_check(context, every_image_compressed, lambda: images_compressed(summary))
     _remove_work(context, store, request_id)
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
-    return dg.Output(None, "compression_report", metadata=metadata.of_report(report, summary, pairs))
+    yield dg.Output(None, "compression_report", metadata=metadata.of_report(report, summary, pairs))
+    report_check(context, every_image_compressed, lambda: images_compressed(summary))
 
 
 def _write_enriched_csv(
     context: dg.OpExecutionContext, imagi: ImagiResource, table: CsvTable
-) -> dg.Output[None]:
+) -> Iterator[dg.Output[None]]:
     store, request_id = imagi.store(), context.partition_key
     manifest = read_manifest(store, request_id)
     report = read_report(store, request_id)
@@ -308,18 +308,18 @@ def _write_enriched_csv(
     outputs, errors = reports.outcomes(report, imagi.settings().public_url)
     in_place = manifest.in_place
     store.write_pieces(path, enriched_pieces(table, outputs, errors, in_place=in_place))
-    report_check(
-        context,
-        has_the_rows_of_the_upload,
-        lambda: rows_of_the_upload(table, store, path, in_place=in_place),
-    )
     if manifest.to_outbox:
         deliver_result(store, request_id, manifest, table, (outputs, errors))
     with store.open(path) as file:
         shown = metadata.of_result(
             str(path), table, file.read(metadata.PREVIEW_BYTES), reports.summarize(report)
         )
-    return dg.Output(None, "enriched_csv", metadata=shown)
+    yield dg.Output(None, "enriched_csv", metadata=shown)
+    report_check(
+        context,
+        has_the_rows_of_the_upload,
+        lambda: rows_of_the_upload(table, store, path, in_place=in_place),
+    )
 
 
 def _chunks(context: dg.OpExecutionContext, imagi: ImagiResource) -> list[dict[str, Any]]:

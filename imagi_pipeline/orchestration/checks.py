@@ -1,13 +1,20 @@
 """Check the assets: the step that has the data reports the outcome, and the check does when it is launched.
 
 A check reports and does not decide: the request is done whatever it finds, even when the check itself fails.
+
+Checks that have an outcome for each request are a preview of Dagster's, which counts an outcome only if it
+names the newest materialization (`AssetCheckEvaluationTargetMaterializationData`).
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from upath import UPath
 
 from imagi_pipeline.core import reports
@@ -20,14 +27,18 @@ from imagi_pipeline.orchestration.partitions import (
     COMPRESSION_REPORT,
     ENRICHED_CSV,
     LANDING_FOLDER,
+    requests_partitions_def,
 )
 from imagi_pipeline.orchestration.request_files import read_manifest, read_report, read_upload
 from imagi_pipeline.orchestration.resources import ImagiResource
 
 MOST_ROWS_NAMED = 10
 
+# Checks with an outcome for each request: Dagster may still change them.
+warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", dg.PreviewWarning)
 
-@dg.asset_check(asset=ENRICHED_CSV)
+
+@dg.asset_check(asset=ENRICHED_CSV, partitions_def=requests_partitions_def)
 def has_the_rows_of_the_upload(
     context: dg.AssetCheckExecutionContext, imagi: ImagiResource
 ) -> dg.AssetCheckResult:
@@ -35,19 +46,19 @@ def has_the_rows_of_the_upload(
 
     The cells of the images' columns may differ: there the URLs are replaced if that was asked for.
     """
-    store, request_id = imagi.store(), _request_id(context, ENRICHED_CSV)
+    store, request_id = imagi.store(), _request_id(context)
     manifest = read_manifest(store, request_id)
     before = read_upload(store, request_id, manifest, imagi.settings().csv_limits)
     path = store.result(request_id, manifest.name)
     return rows_of_the_upload(before, store, path, in_place=manifest.in_place)
 
 
-@dg.asset_check(asset=COMPRESSION_REPORT)
+@dg.asset_check(asset=COMPRESSION_REPORT, partitions_def=requests_partitions_def)
 def every_image_compressed(
     context: dg.AssetCheckExecutionContext, imagi: ImagiResource
 ) -> dg.AssetCheckResult:
     """No image of the request failed. This is only a warning, since the other images are there."""
-    report = read_report(imagi.store(), _request_id(context, COMPRESSION_REPORT))
+    report = read_report(imagi.store(), _request_id(context))
     return images_compressed(reports.summarize(report))
 
 
@@ -132,7 +143,10 @@ def report_check(
     check: dg.AssetChecksDefinition,
     evaluate: Callable[[], dg.AssetCheckResult],
 ) -> None:
-    """Tell the outcome of a check from a step that has the data: one event, where a step has five."""
+    """Tell the outcome of a check from the step that has just materialized its asset and has the data.
+
+    That is one event, where a step of its own has five.
+    """
     try:
         result = evaluate()
     except Exception as error:  # noqa: BLE001 - the request is done, whatever is wrong with its check
@@ -148,7 +162,21 @@ def report_check(
             metadata=result.metadata,
             severity=result.severity,
             description=result.description,
+            partition=context.partition_key,
+            target_materialization_data=_newest_materialization(context, key.asset_key),
         )
+    )
+
+
+def _newest_materialization(
+    context: dg.OpExecutionContext, asset: dg.AssetKey
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    of_request = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[context.partition_key])
+    records = context.instance.fetch_materializations(of_request, limit=1).records
+    if not records:
+        return None
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=records[0].storage_id, run_id=records[0].run_id, timestamp=records[0].timestamp
     )
 
 
@@ -163,13 +191,11 @@ def _result(
     )
 
 
-def _request_id(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> str:
-    """Return the request of the run; of a check that was launched by itself, the newest request."""
+def _request_id(context: dg.AssetCheckExecutionContext) -> str:
     step = context.op_execution_context
-    if step.has_partition_key:
-        return str(step.partition_key)
-    newest = context.instance.get_latest_materialization_event(asset)
-    partition: str | None = newest.dagster_event.partition if newest and newest.dagster_event else None
-    if partition is None:
-        raise dg.Failure(f"{asset.to_user_string()} was never materialized: there is nothing to check.")
-    return partition
+    if not step.has_partition_key:
+        raise dg.Failure(
+            "Dagster cannot execute a check of one request by itself yet: "
+            "materialize the asset for the request, and its check is executed too."
+        )
+    return str(step.partition_key)

@@ -366,6 +366,32 @@ def test_the_list_of_runs_shows_few_tags_which_people_can_read(
     assert tags["dagster/partition"] == request_id
 
 
+OUTCOMES_OF_CHECKS = """
+query($asset: String!) { assetNodeOrError(assetKey: {path: [$asset]}) {
+  ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks { partitionStatuses {
+    ... on AssetCheckDefaultPartitionStatuses { succeededPartitions failedPartitions }
+  } } } } }
+} }
+"""
+
+
+def test_the_checks_have_an_outcome_for_each_request(service: Service, image_host: ImageHost) -> None:
+    """As the UI asks for it: an outcome that is not that of the newest materialization does not count."""
+    good = accepted(service, csv_of(*image_host.add("checked.jpg")), "checked-good.csv")
+    partly = accepted(service, csv_of(f"{image_host.base}/unchecked.jpg"), "checked-bad.csv")
+    finished(service, good), finished(service, partly)
+
+    def outcomes(asset: str) -> tuple[set[str], set[str]]:
+        node = service.query(OUTCOMES_OF_CHECKS, asset=asset)["assetNodeOrError"]
+        (check,) = node["assetChecksOrError"]["checks"]
+        found = check["partitionStatuses"]
+        passed, failed = set(found["succeededPartitions"]), set(found["failedPartitions"])
+        return passed & {good, partly}, failed & {good, partly}
+
+    assert outcomes("compression_report") == ({good}, {partly})
+    assert outcomes("enriched_csv") == ({good, partly}, set())
+
+
 def test_failed_images_are_tried_again_alone_and_the_result_is_brought_up_to_date(
     service: Service, image_host: ImageHost
 ) -> None:

@@ -272,12 +272,14 @@ def test_what_all_requests_saved_is_told_by_host_and_format(
     assert (shown["bytes_before"], shown["bytes_after"]) == (first.bytes_before, first.bytes_after)
 
 
-def evaluate_check(installation: Installation, asset: str, name: str) -> dg.AssetCheckEvaluation:
-    """Execute one check by itself, as the button of the UI does."""
+def evaluate_check(
+    installation: Installation, asset: str, name: str, request_id: str | None = None
+) -> dg.AssetCheckEvaluation:
+    """Execute one check by itself; the button of the UI does it for checks without requests."""
     key = dg.AssetCheckKey(dg.AssetKey(asset), name)
     job = installation.definitions.resolve_implicit_global_asset_job_def()
     result = job.get_subset(asset_selection=set(), asset_check_selection={key}).execute_in_process(
-        instance=installation.instance
+        instance=installation.instance, tags={"dagster/partition": request_id} if request_id else {}
     )
     (evaluation,) = result.get_asset_check_evaluations()
     return evaluation
@@ -288,7 +290,8 @@ def test_a_damaged_result_fails_its_check(installation: Installation, image_host
     path = installation.store.result(done.request_id, "products.csv")
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([lines[0], lines[2], lines[1]]))
-    assert not evaluate_check(installation, "enriched_csv", "has_the_rows_of_the_upload").passed
+    check = evaluate_check(installation, "enriched_csv", "has_the_rows_of_the_upload", done.request_id)
+    assert (check.passed, check.partition) == (False, done.request_id)
 
 
 def test_an_image_that_vanished_from_the_storage_fails_its_check(
@@ -434,7 +437,7 @@ def test_every_run_of_a_request_tells_its_owner_and_when_it_came(
     request_id = installation.upload(csv_of(image_host.add("a.jpg")), manifest)
     first = installation.run(request_id, manifest)
     installation.definitions.resolve_job_def("process_csv").execute_in_process(
-        instance=installation.instance, partition_key=request_id
+        instance=installation.instance, tags={"dagster/partition": request_id} if request_id else {}
     )
     again = request_status(installation.instance, request_id)
     assert again
