@@ -95,8 +95,8 @@ class Settings(BaseSettings):
 
     preset: Preset = Field(
         "balanced",
-        description="Effort of the encoder: fast (least CPU), balanced (fitted Huffman tables), "
-        "small (progressive, at a lower quality), "
+        description="Effort of the encoder: fast (least CPU where pixels are encoded; balanced is as fast "
+        "for a JPEG that keeps its size), balanced, small (progressive, at a lower quality), "
         "lossless (no pixel is changed that need not be).",
     )
     quality: int | None = Field(
@@ -142,8 +142,13 @@ class Settings(BaseSettings):
     max_retry_after: float = Field(
         60, ge=0, description="Longest wait in seconds that a host may ask for with Retry-After."
     )
-    connections_per_host: int = Field(32, ge=1, description="Downloads at the same time from one host.")
-    download_threads: int = Field(64, ge=1, description="Downloads at the same time in all.")
+    connections_per_host: int = Field(
+        128,
+        ge=1,
+        description="The most downloads at the same time from one host. A host begins with 16 and gets one "
+        "more for each image that it serves; half of them go when it does not answer, or is overloaded.",
+    )
+    download_threads: int = Field(128, ge=1, description="Downloads at the same time in all.")
     allowed_networks: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(
         (),
         description="Comma-separated networks (CIDR) that may be dialled although they are private, "

@@ -264,7 +264,7 @@ class _Work:
             last_modified=record.last_modified if record else None,
             claim_bytes=claim,
         )
-        self._schedule.host_answered(download.host)
+        self._schedule.host_served(download.host)
         return source
 
     def _confirm(self, url: str, key: str, record: ImageRecord, source: FetchedImage | None) -> ImageResult:
@@ -294,6 +294,8 @@ class _Work:
             self._schedule.host_failed(download.host)
         elif error.kind is not ErrorCode.HOST_DOWN:
             self._schedule.host_answered(download.host)
+        if error.transient and error.kind is not ErrorCode.HOST_DOWN:
+            self._schedule.host_overloaded(download)
         delay = retry_delay(error, download.attempt, self._limits.fetching)
         if delay is None or self._schedule.is_down(download.host):
             return self._failed(download, error)

@@ -21,8 +21,8 @@ class EngineLimits:
 
     fetching: FetchLimits = field(default_factory=FetchLimits)
     reuse_for: float = 24 * 3600
-    download_threads: int = 64
-    connections_per_host: int = 32
+    download_threads: int = 128
+    connections_per_host: int = 128
     host_down_after: float = 30.0
     bytes_in_flight: int = 256_000_000
     codec_processes: int = field(default_factory=lambda: os.cpu_count() or 1)

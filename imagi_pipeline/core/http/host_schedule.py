@@ -1,4 +1,7 @@
-"""Decide the order in which images are downloaded: hosts take turns, and failures wait for their next try."""
+"""Decide which image is downloaded next, and how many of a host at once.
+
+Hosts take turns, and failures wait for their next try.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ import heapq
 import itertools
 import threading
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 ATTEMPTS_IN_SILENCE = 10
 """Fewer attempts without an answer do not show that a host is down, however long apart they are."""
+
+
+FIRST_PLACES = 16
+"""Downloads at the same time that a host gets at first; then one more for each that it serves."""
 
 
 @dataclass(slots=True)
@@ -22,19 +29,29 @@ class Download:
     url: str
     host: str
     attempt: int = 1
+    started_at: float = 0.0
 
 
 @dataclass(slots=True)
-class _Silence:
-    """The attempts in a row that a host did not answer."""
+class _Host:
+    """What is known of a host; `places` are the downloads that it gets at the same time for now."""
 
-    since: float
-    until: float = 0.0
-    attempts: int = 0
+    places: int
+    active: int = 0
+    waiting: deque[Download] = field(default_factory=deque)
+    is_in_turns: bool = False
+    narrowed_at: float = 0.0
+    # The attempts in a row that it did not answer.
+    silent_since: float = 0.0
+    silent_until: float = 0.0
+    silent_attempts: int = 0
 
 
 class HostSchedule:
     """Hands out downloads, round robin over the hosts, at most `per_host` of a host at the same time.
+
+    A host begins with FIRST_PLACES and gets a place more for each image that it serves; when it is overloaded
+    half of its places go, as with TCP (RFC 5681).
 
     A download that is to be tried again later takes no thread while it waits. A host is down, and not worth
     waiting for, when attempts in a row, spread over at least `down_after` seconds, got no answer.
@@ -44,12 +61,10 @@ class HostSchedule:
         self._per_host = per_host
         self._down_after = down_after
         self._changed = threading.Condition()
-        self._waiting: dict[str, deque[Download]] = {}
-        self._turns: deque[str] = deque()  # hosts with something waiting and a free place
-        self._active: Counter[str] = Counter()
+        self._hosts: defaultdict[str, _Host] = defaultdict(lambda: _Host(min(FIRST_PLACES, per_host)))
+        self._turns: deque[_Host] = deque()  # with something waiting and a free place
         self._delayed: list[tuple[float, int, Download]] = []
         self._order = itertools.count()
-        self._silence: dict[str, _Silence] = {}
         self._unfinished = 0
         self._cancelled = False
         for url in urls:
@@ -69,10 +84,9 @@ class HostSchedule:
     def downloaded(self, download: Download) -> None:
         """Give the place at the host back; the image itself may not be finished yet."""
         with self._changed:
-            host = download.host
-            if self._active[host] == self._per_host and self._waiting.get(host):
-                self._turns.append(host)
-            self._active[host] -= 1
+            host = self._hosts[download.host]
+            host.active -= 1
+            self._offer(host)
             self._changed.notify()
 
     def try_again(self, download: Download, delay: float) -> None:
@@ -96,43 +110,62 @@ class HostSchedule:
             self._cancelled = True
             self._changed.notify_all()
 
-    def host_answered(self, host: str) -> None:
+    def host_answered(self, name: str) -> None:
         """Note that the host is alive."""
         with self._changed:
-            self._silence.pop(host, None)
+            self._hosts[name].silent_attempts = 0
 
-    def host_failed(self, host: str) -> None:
+    def host_served(self, name: str) -> None:
+        """Note that the host has sent an image: it gets one more at the same time."""
+        with self._changed:
+            host = self._hosts[name]
+            host.silent_attempts = 0
+            host.places = min(host.places + 1, self._per_host)
+            self._offer(host)
+            self._changed.notify()
+
+    def host_failed(self, name: str) -> None:
         """Note that the host did not answer an attempt."""
         with self._changed:
-            now = time.monotonic()
-            silence = self._silence.setdefault(host, _Silence(now))
-            silence.until = now
-            silence.attempts += 1
+            host, now = self._hosts[name], time.monotonic()
+            if not host.silent_attempts:
+                host.silent_since = now
+            host.silent_until = now
+            host.silent_attempts += 1
 
-    def is_down(self, host: str) -> bool:
+    def host_overloaded(self, download: Download) -> None:
+        """Halve what the host gets at the same time, once for all downloads that had begun before that."""
+        with self._changed:
+            host = self._hosts[download.host]
+            if download.started_at > host.narrowed_at:
+                host.places = max(1, host.places // 2)
+                host.narrowed_at = time.monotonic()
+
+    def is_down(self, name: str) -> bool:
         """Return whether the host's images should be given up without trying."""
-        silence = self._silence.get(host)
+        host = self._hosts[name]
         return (
-            silence is not None
-            and silence.attempts >= ATTEMPTS_IN_SILENCE
-            and silence.until - silence.since >= self._down_after
+            host.silent_attempts >= ATTEMPTS_IN_SILENCE
+            and host.silent_until - host.silent_since >= self._down_after
         )
 
     def _enqueue(self, download: Download, *, first: bool = False) -> None:
-        queue = self._waiting.setdefault(download.host, deque())
-        if first:
-            queue.appendleft(download)
-        else:
-            queue.append(download)
-        if len(queue) == 1 and self._active[download.host] < self._per_host:
-            (self._turns.appendleft if first else self._turns.append)(download.host)
+        host = self._hosts[download.host]
+        (host.waiting.appendleft if first else host.waiting.append)(download)
+        self._offer(host, first=first)
 
-    def _start(self, host: str) -> Download:
-        queue = self._waiting[host]
-        download = queue.popleft()
-        self._active[host] += 1
-        if queue and self._active[host] < self._per_host:
-            self._turns.append(host)
+    def _offer(self, host: _Host, *, first: bool = False) -> None:
+        """Give the host a turn if it can use one."""
+        if host.waiting and host.active < host.places and not host.is_in_turns:
+            host.is_in_turns = True
+            (self._turns.appendleft if first else self._turns.append)(host)
+
+    def _start(self, host: _Host) -> Download:
+        host.is_in_turns = False
+        download = host.waiting.popleft()
+        download.started_at = time.monotonic()
+        host.active += 1
+        self._offer(host)
         return download
 
     def _wake_delayed(self) -> None:

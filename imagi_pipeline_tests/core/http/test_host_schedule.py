@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import time
 
-from imagi_pipeline.core.http.host_schedule import ATTEMPTS_IN_SILENCE, Download, HostSchedule
+from imagi_pipeline.core.http.host_schedule import ATTEMPTS_IN_SILENCE, FIRST_PLACES, Download, HostSchedule
 
 
 def take(schedule: HostSchedule) -> Download:
@@ -110,6 +112,66 @@ def test_a_download_that_is_tried_again_goes_before_those_not_tried_yet() -> Non
     schedule.try_again(first, 0)
     schedule.downloaded(first)
     assert take(schedule).url == "http://a/1"
+
+
+class Takers:
+    """A thread that takes whatever may start; `new` waits until no more does, and returns what did."""
+
+    def __init__(self, schedule: HostSchedule) -> None:
+        self._schedule = schedule
+        self._taken: queue.SimpleQueue[Download] = queue.SimpleQueue()
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        while download := self._schedule.take():
+            self._taken.put(download)
+
+    def new(self) -> list[Download]:
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._taken.get(timeout=0.1))
+        return found
+
+
+def served(schedule: HostSchedule, download: Download) -> None:
+    schedule.host_served(download.host)
+    schedule.downloaded(download)
+
+
+def test_a_host_gets_one_more_at_a_time_for_each_image_that_it_serves_up_to_its_limit() -> None:
+    schedule = HostSchedule([f"http://a/{number}" for number in range(99)], per_host=20, down_after=9)
+    takers = Takers(schedule)
+    first = takers.new()
+    assert len(first) == FIRST_PLACES == 16
+    served(schedule, first[0])
+    assert len(takers.new()) == 2
+    for download in first[1:9]:
+        served(schedule, download)
+    assert len(takers.new()) == 8 + 3  # 20 of them are under way
+
+
+def test_half_of_the_places_go_once_for_all_downloads_of_an_overloaded_host() -> None:
+    schedule = HostSchedule([f"http://a/{number}" for number in range(99)], per_host=20, down_after=9)
+    takers = Takers(schedule)
+    first = takers.new()
+    for download in first:
+        schedule.host_overloaded(download)
+        schedule.downloaded(download)
+    second = takers.new()
+    assert len(second) == FIRST_PLACES / 2
+    schedule.host_overloaded(second[0])
+    for download in second:
+        schedule.downloaded(download)
+    assert len(takers.new()) == FIRST_PLACES / 4
+
+
+def test_an_overloaded_host_keeps_one_place() -> None:
+    schedule = HostSchedule(["http://a/1", "http://a/2"], per_host=1, down_after=9)
+    download = take(schedule)
+    schedule.host_overloaded(download)
+    schedule.downloaded(download)
+    assert take(schedule).url == "http://a/2"
 
 
 def test_nothing_is_handed_out_after_a_cancel() -> None:
