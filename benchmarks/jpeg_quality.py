@@ -7,7 +7,7 @@
 KODAK is a folder with the 24 Kodak photographs as PNG; `pip install numpy ssimulacra2` first. `measure` tells
 bytes and SSIMULACRA2 (against the original picture, not the source JPEG) of each way at many settings; `fit`
 prints for which setting each way reaches the score of Pillow's 4:2:0 from the original, on average; `check`
-runs `compress` itself. Tiny pictures are measured but not fitted: SSIMULACRA2 needs more than 96 x 64 pixels.
+runs `compress` itself, also to WebP. Tiny pictures are measured but not fitted: SSIMULACRA2 needs more than 96 x 64 pixels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ssimulacra2 import compute_ssimulacra2
 
 from imagi_pipeline.core.images import _jpeg_coefficients as native
 from imagi_pipeline.core.images.compress import compress
-from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.compression_settings import CompressionSettings, OutputFormat
 from imagi_pipeline.core.images.jpeg_coefficients import DEAD_ZONE, LEAST_RATIO, Huffman
 from imagi_pipeline.core.images.jpeg_quality import COARSER_CHROMA
 from imagi_pipeline.core.images.jpeg_steps import jpegli_steps
@@ -59,7 +59,7 @@ def requantized(source: bytes, setting: int) -> bytes:
 
 
 def scorer(original: Image.Image, folder: Path) -> Callable[[bytes], float]:
-    """A function that gives the SSIMULACRA2 of a JPEG against an original."""
+    """A function that gives the SSIMULACRA2 of a file against an original."""
     reference, distorted = folder / "original.png", folder / "distorted.jpg"
     original.save(reference)
 
@@ -145,14 +145,15 @@ def check(kodak: Path) -> None:
             kind = kind_of(name)
             png = io.BytesIO()
             image.save(png, "PNG")
-            sources = {"pixels": png.getvalue()} | {
+            sources = {"pixels": png.getvalue(), "pixels to webp": png.getvalue()} | {
                 f"{quality}/{subsampling}": plain(image, quality, subsampling)
                 for quality, subsampling in ((92, "4:4:4"), (90, "4:2:0"), (95, "4:2:0"))
             }
             for quality in (60, 75, 80):
                 wanted = score(plain(image, quality))
                 for source, data in sources.items():
-                    settings = CompressionSettings(quality=quality, output_format="jpeg")
+                    output_format: OutputFormat = "webp" if source == "pixels to webp" else "jpeg"
+                    settings = CompressionSettings(quality=quality, output_format=output_format)
                     made = score(compress(data, settings).data)
                     differences[kind, source, quality].append(made - wanted)
     for (kind, source, quality), found in sorted(differences.items()):

@@ -108,7 +108,8 @@ class Settings(BaseSettings):
     output_format: OutputFormat = Field(
         "same",
         description="Format of the compressed images; same: as the source, if browsers show it; "
-        "auto: also JPEG for a photograph that is a PNG, which changes the ending of its URL.",
+        "auto: also JPEG for a photograph that is a PNG, which changes the ending of its URL; "
+        "auto-webp: the same, by JPEG or WebP, whichever is smaller.",
     )
     png: Png = Field(
         "auto",

@@ -85,7 +85,7 @@ PresetOption = Annotated[
 ]
 QualityOption = Annotated[str | None, typer.Option("--quality", help="Encoder quality.", metavar="1-100")]
 FormatOption = Annotated[
-    str | None, typer.Option("--format", help="same, auto, jpeg, webp or avif.", metavar="NAME")
+    str | None, typer.Option("--format", help="same, auto, auto-webp, jpeg, webp or avif.", metavar="NAME")
 ]
 LongestSideOption = Annotated[
     str | None, typer.Option("--longest-side", help="Scale larger images down to it.", metavar="PIXELS")

@@ -83,7 +83,11 @@ def check_versions(settings: Settings) -> list[Finding]:
         findings.append(Finding("versions", Level.WARNING, message, "pip install pi-heif"))
     for codec, needed_for in CODECS.items():
         if not features.check(codec):
-            level = Level.ERROR if needed_for in ("jpeg", settings.output_format) else Level.WARNING
+            level = (
+                Level.ERROR
+                if needed_for in ("jpeg", settings.output_format.removeprefix("auto-"))
+                else Level.WARNING
+            )
             repair = "Install a wheel of Pillow from PyPI, which has it: pip install --force-reinstall pillow"
             findings.append(
                 Finding("versions", level, f"This Pillow was built without {needed_for}.", repair)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.util
+import io
 import json
 import os
 import pty
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from imagi_pipeline.core.storage.store import Store
+from imagi_pipeline_tests.core.images.pictures import photo, saved
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import alive, descendants
 from imagi_pipeline_tests.records import image_key
@@ -169,6 +171,18 @@ def test_another_size_leaves_the_image_that_was_delivered_as_it_is(
     delivered = Path(first["result"]).read_text().split("/")[-1].split(",")[0]
     (file,) = Path(str(store.compressed)).rglob(delivered)
     assert store.read_record(file.stem).width == 320  # type: ignore[union-attr]
+
+
+def test_a_photograph_in_a_png_is_made_what_the_options_allow(tmp_path: Path, image_host: ImageHost) -> None:
+    image_host.files["/shoe.png"] = saved(photo(), "PNG")
+    path = tmp_path / "photograph.csv"
+    path.write_text(f"Image\n{image_host.base}/shoe.png\n")
+    suffixes = []
+    for options in (["--png", "lossless"], ["--format", "auto"], ["--format", "auto-webp"]):
+        done = document(imagi("process", path, *options, "--json"))
+        (row,) = csv.DictReader(io.StringIO(Path(done["result"]).read_text()))
+        suffixes.append(Path(row["Output Image Urls"]).suffix)
+    assert suffixes == [".png", ".jpg", ".webp"]
 
 
 def test_a_variable_that_is_no_setting_is_refused_in_one_plain_line(

@@ -399,13 +399,16 @@ def test_a_home_without_our_settings_is_an_error(home: Home) -> None:
     assert problem("home").level == Level.ERROR
 
 
-@pytest.mark.parametrize(("output_format", "level"), [("same", Level.WARNING), ("avif", Level.ERROR)])
+@pytest.mark.parametrize(
+    ("output_format", "codec", "level"),
+    [("same", "avif", Level.WARNING), ("avif", "avif", Level.ERROR), ("auto-webp", "webp", Level.ERROR)],
+)
 def test_a_codec_that_is_missing_is_an_error_when_it_is_needed(
-    home: Home, monkeypatch: pytest.MonkeyPatch, output_format: str, level: Level
+    home: Home, monkeypatch: pytest.MonkeyPatch, output_format: str, codec: str, level: Level
 ) -> None:
     monkeypatch.setenv("IMAGI_OUTPUT_FORMAT", output_format)
     real = features.check
-    monkeypatch.setattr(features, "check", lambda name: name != "avif" and real(name))
+    monkeypatch.setattr(features, "check", lambda name: name != codec and real(name))
     assert problem("versions").level == level
 
 

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from imagi_pipeline.core.images.compression_settings import ALGORITHM
+from imagi_pipeline_tests.core.images.pictures import photo, saved
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.records import image_key
 from imagi_pipeline_tests.running_service import Service, wait_for
@@ -132,6 +133,36 @@ def test_a_request_is_done_with_its_own_options_and_tells_them(
     listed = {each["request_id"]: each["options"] for each in get(service, "/requests/").json()["requests"]}
     options = {"preset": "balanced", "quality": 80, "format": "webp", "longest_side": 100, "png": "auto"}
     assert told["options"] == listed[chosen] == options
+
+
+def test_png_and_format_are_chosen_by_fields_of_the_form_and_in_the_query(
+    service: Service, image_host: ImageHost
+) -> None:
+    image_host.files["/chosen.png"] = saved(photo(), "PNG")
+    text = f"id,Image\n1,{image_host.base}/chosen.png\n"
+    lossless = accepted(service, text, "chosen.csv", data={"png": "lossless"})
+    by_field = accepted(service, text, "chosen.csv", data={"format": "auto"})
+    query = "filename=chosen.csv&format=auto-webp&png=lossless&quality=70"
+    by_query = requests.post(
+        f"{service.gateway}{API}/upload_csv/?{query}",
+        data=text,
+        headers={"Content-Type": "text/csv"},
+        timeout=30,
+    ).json()["request_id"]
+    made = {}
+    for request_id in (lossless, by_field, by_query):
+        finished(service, request_id)
+        (image,) = get(service, f"/requests/{request_id}/images/").json()["images"]
+        made[request_id] = (image["encoder"], image["format"], image["settings"].partition("-")[2])
+        assert requests.head(image["output_url"], timeout=10).headers["Content-Type"] == (
+            f"image/{image['format'].lower()}"
+        )
+    assert made == {
+        lossless: ("oxipng", "PNG", "balanced-q80-same-losslesspng"),
+        by_field: ("jpegli", "JPEG", "balanced-q80-auto"),
+        by_query: ("pillow", "WEBP", "balanced-q70-auto-webp-losslesspng"),
+    }
+    assert "format is one of" in upload(service, text, data={"format": "webp-auto"}).text
 
 
 def test_the_new_urls_stand_in_the_place_of_the_old_ones_when_that_is_asked_for(

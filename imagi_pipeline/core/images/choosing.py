@@ -26,10 +26,10 @@ WEB_FORMATS = {
 _HOLDING_DRAWINGS = {"PNG", "TIFF", "BMP", "PPM", "PCX", "ICO", "TGA", "PSD"}
 """Formats without loss: a picture in one may be a photograph or a drawing."""
 _LARGE_IMAGE = 2_000_000
-"""Pixels above which no second format is tried: it takes seconds."""
-_JPEG_COUNTS = 2
-"""A byte of a JPEG counts as so many of a PNG. Of 54 pictures (benchmarks/README.md) photographs and products
-took 0.07 to 0.40 of the bytes of their PNG as JPEG, graphics and text 1.6 and more."""
+"""Pixels above which no PNG is tried beside a JPEG: it takes seconds."""
+_LOSSY_COUNTS = 2
+"""A byte of a JPEG or WebP counts as so many of a PNG. Of 54 pictures (benchmarks/README.md) photographs and
+products took 0.07 to 0.40 of the bytes of their PNG as JPEG, graphics and text 1.6 and more."""
 
 _LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 
@@ -39,22 +39,23 @@ def output_formats_of(
 ) -> tuple[str, ...]:
     """Return the format asked for, or the next best one that browsers show and that holds the picture.
 
-    Return two if the picture itself has to decide; then `best_format` chooses.
+    Return several if the picture itself has to decide; then `best_format` chooses.
     """
     transparent = image.mode in {"LA", "RGBA"}
     # Lossy compression blurs the scans and line drawings that come in black and white.
     lossless = transparent or source.image.mode == "1" or settings.is_lossless
-    small = image.width * image.height <= _LARGE_IMAGE
-    by_content = source.format in _HOLDING_DRAWINGS and not lossless and small and image.mode != "I;16"
+    lossy = ("JPEG", "WEBP") if settings.output_format == "auto-webp" else ("JPEG",)
+    large = image.width * image.height > _LARGE_IMAGE
+    by_content = source.format in _HOLDING_DRAWINGS and not lossless and image.mode != "I;16"
     wanted: tuple[str, ...] = (source.format,)
-    if settings.output_format not in {"same", "auto"}:
+    if not settings.chooses_format:
         wanted = (settings.output_format.upper(),)
     elif source.format not in WEB_FORMATS:
-        wanted = ("PNG",) if lossless else ("JPEG", "PNG") if by_content else ("JPEG",)
+        wanted = ("PNG",) if lossless else (*lossy, "PNG") if by_content and not large else lossy
     elif source.format == "GIF":
         wanted = ("PNG",)  # of the same pixels, and smaller
-    elif settings.output_format == "auto" and by_content:
-        wanted = ("JPEG", "PNG")
+    elif by_content and settings.output_format != "same":
+        wanted = (*lossy, "PNG")
     return tuple(dict.fromkeys(_holding(each, image, transparent) for each in wanted))
 
 
@@ -68,11 +69,11 @@ def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
 
 
 def best_format(encoded: Mapping[str, Encoded]) -> str:
-    """Return, of files of the same quality, the one that needs the fewest bytes; JPEG only if it saves much.
+    """Return, of files of the same quality, the one with the fewest bytes; a lossy one only if it saves much.
 
-    What lies in between stays PNG: JPEG cannot keep what a quality promises for text and edges.
+    What lies in between stays PNG: JPEG and WebP cannot keep what a quality promises for text and edges.
     """
-    return min(encoded, key=lambda name: len(encoded[name].data) * (_JPEG_COUNTS if name == "JPEG" else 1))
+    return min(encoded, key=lambda name: len(encoded[name].data) * (1 if name == "PNG" else _LOSSY_COUNTS))
 
 
 def loses_by_reencoding(source: SourceImage) -> bool:
@@ -101,8 +102,8 @@ def showable_source(
     source: SourceImage, picture: Picture, settings: CompressionSettings, *, keep_recoloured: bool
 ) -> bytes | None:
     """Return the source without metadata; None if that is not the picture that was asked for."""
-    wanted = {"SAME", "AUTO", source.format}
-    if source.format not in WEB_FORMATS or settings.output_format.upper() not in wanted or picture.reshaped:
+    wanted = settings.chooses_format or settings.output_format.upper() == source.format
+    if source.format not in WEB_FORMATS or not wanted or picture.reshaped:
         return None
     if picture.recoloured and not keep_recoloured:
         return None

@@ -12,7 +12,7 @@ ALGORITHM_VERSION = 4
 ALGORITHM = f"v{ALGORITHM_VERSION}"
 
 Preset = Literal["fast", "balanced", "small", "lossless"]
-OutputFormat = Literal["same", "auto", "jpeg", "webp", "avif"]
+OutputFormat = Literal["same", "auto", "auto-webp", "jpeg", "webp", "avif"]
 Png = Literal["auto", "lossless"]
 
 HIGHEST_QUALITY = 100
@@ -32,8 +32,8 @@ class CompressionSettings:
     `quality` (1 to 100) unset means 80, and 70 with preset small. Preset lossless changes no pixel that it
     need not change; what must be drawn again as JPEG or AVIF (another size or format) has a quality of 95
     there. `longest_side` and `max_pixels` are in pixels; `max_pixels` is a limit, and changes no image.
-    `output_format` auto makes JPEGs of photographs that come as PNG. `png` lossless forbids palettes that
-    change pixels.
+    `output_format` auto makes JPEGs of photographs that come as PNG, and auto-webp the smaller of JPEG and
+    WebP. `png` lossless forbids palettes that change pixels.
     """
 
     preset: Preset = "balanced"
@@ -54,6 +54,11 @@ class CompressionSettings:
     def is_lossless(self) -> bool:
         """Return whether pixels that may stay must stay as they are."""
         return self.preset == "lossless"
+
+    @property
+    def chooses_format(self) -> bool:
+        """Return whether source and picture decide about the format."""
+        return self.output_format in {"same", "auto", "auto-webp"}
 
     @property
     def identity(self) -> str:

@@ -102,7 +102,7 @@ def _needs_no_pixels(source: SourceImage, settings: CompressionSettings) -> bool
     size = (source.width, source.height)
     return (
         source.format == "JPEG"
-        and settings.output_format in {"same", "auto", "jpeg"}
+        and (settings.chooses_format or settings.output_format == "jpeg")
         and fitted(size, settings.longest_side) == size
         and source.image.mode in _MODES
         and (settings.is_lossless or _is_srgb(source))

@@ -15,7 +15,7 @@ from PIL import Image
 from imagi_pipeline.core.errors import CodecError, ErrorCode
 from imagi_pipeline.core.images.compress import compress, thumbnail
 from imagi_pipeline.core.images.compressed_image import CompressedImage
-from imagi_pipeline.core.images.compression_settings import CompressionSettings
+from imagi_pipeline.core.images.compression_settings import CompressionSettings, OutputFormat
 from imagi_pipeline.core.images.jpeg_coefficients import is_available
 from imagi_pipeline_tests.core.images.pictures import (
     BLUE,
@@ -307,6 +307,24 @@ def test_by_content_a_photograph_becomes_a_jpeg_and_a_drawing_stays_what_it_is()
     assert compress(saved(drawing(), "JPEG", quality=95), by_content).format == "JPEG"
     unchanged = CompressionSettings("lossless", output_format="auto")
     assert compress(saved(photo(), "PNG"), unchanged).format == "PNG"
+
+
+def test_where_webp_is_allowed_the_smaller_of_jpeg_and_webp_is_made_of_a_photograph() -> None:
+    def made(output_format: OutputFormat, picture: Image.Image) -> CompressedImage:
+        return compress(saved(picture, "BMP"), CompressionSettings(output_format=output_format))
+
+    for picture in (photo(), photo().convert("L")):
+        jpeg, webp, either = made("jpeg", picture), made("webp", picture), made("auto-webp", picture)
+        assert either.data == min(jpeg.data, webp.data, key=len)
+    by_content = CompressionSettings(output_format="auto-webp")
+    assert compress(saved(photo(), "PNG"), by_content).suffix == ".webp"
+    assert compress(saved(drawing(), "PNG"), by_content).format == "PNG"
+    assert compress(saved(photo(), "JPEG", quality=95), by_content).encoder == "coefficients"
+
+
+def test_a_large_photograph_that_is_a_png_becomes_a_jpeg_as_a_small_one_does() -> None:
+    large = saved(photo(1800, 1200), "PNG", compress_level=1)
+    assert compress(large, CompressionSettings("fast", output_format="auto")).format == "JPEG"
 
 
 def test_a_gif_that_is_scaled_becomes_a_png_with_all_the_colours_that_takes() -> None:

@@ -17,6 +17,7 @@ def test_the_fingerprint_is_readable_and_names_all_that_changes_the_bytes() -> N
     [
         CompressionSettings("fast", 55, "webp", 1200, png="lossless"),
         CompressionSettings("lossless", quality=95),
+        CompressionSettings("fast", quality=55, output_format="auto-webp", longest_side=1200),
     ],
 )
 def test_settings_are_read_back_from_their_identity(settings: CompressionSettings) -> None:

@@ -24,7 +24,7 @@ def test_what_is_left_empty_is_not_chosen() -> None:
         ("qualty", 60, "Did you mean quality?"),
         ("colour", 60, "There are: preset, quality, format, longest_side, png."),
         ("preset", "tiny", "one of fast, balanced, small, lossless, not 'tiny'"),
-        ("format", "gif", "one of same, auto, jpeg, webp, avif"),
+        ("format", "gif", "one of same, auto, auto-webp, jpeg, webp, avif"),
         ("quality", "0", "from 1 to 100, not '0'"),
         ("quality", 101, "from 1 to 100"),
         ("quality", True, "from 1 to 100"),
