@@ -7,7 +7,8 @@
 KODAK is a folder with the 24 Kodak photographs as PNG; `pip install numpy ssimulacra2` first. `measure` tells
 bytes and SSIMULACRA2 (against the original picture, not the source JPEG) of each way at many settings; `fit`
 prints for which setting each way reaches the score of Pillow's 4:2:0 from the original, on average; `check`
-runs `compress` itself, also to WebP. Tiny pictures are measured but not fitted: SSIMULACRA2 needs more than 96 x 64 pixels.
+runs `compress` itself, also to WebP. Tiny pictures are measured but not fitted: SSIMULACRA2 needs more than
+96 x 64 pixels.
 """
 
 from __future__ import annotations
