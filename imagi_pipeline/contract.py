@@ -138,6 +138,7 @@ def status_of_run(
         error_code=(tags.get(ERROR_CODE_TAG) or PROCESS_LOST) if failed else None,
         error=(tags.get(ERROR_TAG) or _lost(tags)) if failed else None,
         created=time_handed_in(tags) or created,
+        launched=created,
         finished=None if status == IN_QUEUE else finished,
         owner=tags.get(OWNER_TAG),
         settings=tags.get(SETTINGS_TAG, "").partition("-")[2] or None,

@@ -48,8 +48,8 @@ class RequestStatus:
     """The state of one request.
 
     `problems` are the entries of the CSV that are no usable URLs, `images_done` counts the failed images too,
-    times are seconds since 1970. `owner` is the name of the token that it was handed in with,
-    `settings` what its images are made with, None while that is not settled.
+    times are seconds since 1970: it came at `created`, and its newest run at `launched`. `owner` is the name
+    of the token that it was handed in with, `settings` what its images are made with, None while it is open.
     """
 
     request_id: str
@@ -66,6 +66,7 @@ class RequestStatus:
     error_code: str | None = None
     error: str | None = None
     created: float | None = None
+    launched: float | None = None
     finished: float | None = None
     owner: str | None = None
     settings: str | None = None

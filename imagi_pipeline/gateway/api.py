@@ -105,6 +105,14 @@ class Gateway:
         """Return the status of a request that the caller may see."""
         return status_document(self.requests.status(str(request_id), caller), self.store, self.settings)
 
+    def recent(
+        self, caller: Caller, limit: int, cursor: str | None, file: str, status: str | None
+    ) -> StatusPage:
+        """Return a page of the requests that the caller may see."""
+        page = self.requests.recent(caller, limit, cursor, file, status)
+        documents = [status_document(found, self.store, self.settings) for found in page.requests]
+        return StatusPage(requests=documents, next=page.next)
+
     def expect_callback(self, found: RequestStatus) -> None:
         """Register a callback for a request's next run, if its sender asked for one with the upload."""
         manifest = self.store.read_manifest(found.request_id)
@@ -257,11 +265,7 @@ async def list_requests(
     status: Annotated[StatusName | None, Query()] = None,
 ) -> StatusPage:
     """List the newest requests. The first page begins with those that have no run yet, beyond `limit`."""
-    page = await gateway.ask(gateway.requests.recent, caller, limit, cursor, file, status)
-    return StatusPage(
-        requests=[status_document(found, gateway.store, gateway.settings) for found in page.requests],
-        next=page.next,
-    )
+    return await gateway.ask(gateway.recent, caller, limit, cursor, file, status)
 
 
 @router.post("/requests/{request_id}/cancel/", status_code=202, responses=responses(404, 409, 503))

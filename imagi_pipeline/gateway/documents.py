@@ -17,6 +17,7 @@ from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline.settings import Settings
 
 MOST_SHOWN = 20
+SECONDS_TO_A_FIRST_RUN = 10
 API = "/imagi-process"
 
 StatusName = Literal["In queue", "processing", "completed", "failed", "cancelled"]
@@ -264,10 +265,7 @@ class Health(BaseModel):
 def status_document(found: RequestStatus, store: Store, settings: Settings) -> Status:
     """Return the status as the API answers it."""
     result = store.result(found.request_id, found.file or "")
-    # While a whole run is under way, and if it fails, the result of the one before is still there.
-    has_result = found.status == COMPLETED or (
-        store.is_local and found.run_id is not None and result.exists()
-    )
+    has_result = found.status == COMPLETED or (_may_have_result(found, store) and result.exists())
     links = f"{settings.gateway_url}{API}/requests/{found.request_id}"
     return Status(
         request_id=found.request_id,
@@ -293,6 +291,17 @@ def status_document(found: RequestStatus, store: Store, settings: Settings) -> S
         created=_time(found.created),
         finished=_time(found.finished),
     )
+
+
+def _may_have_result(found: RequestStatus, store: Store) -> bool:
+    """Return whether a request that is not completed may have the result of an earlier run.
+
+    While a whole run is under way, and if it fails, that is still there. In a bucket each look takes time, so
+    only requests are looked at that were launched later than a first run is.
+    """
+    if found.run_id is None or found.created is None or found.launched is None:
+        return False
+    return store.is_local or found.launched - found.created > SECONDS_TO_A_FIRST_RUN
 
 
 def inspection_document(file: str, found: CsvFindings, settings: CompressionSettings) -> Inspection:

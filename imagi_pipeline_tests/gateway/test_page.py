@@ -226,6 +226,31 @@ def test_a_lost_connection_costs_nothing_and_a_cancelled_request_can_be_gone_on_
 # --- before sending
 
 
+def test_a_try_that_came_to_nothing_is_told_beside_the_result_which_stays(
+    open_page: OpenPage, service: Service, host: ImageHost
+) -> None:
+    request_id = handed_in(service, "upkeep.csv", [*host.add("upkeep.jpg"), f"{host.base}/upkeep-gone.jpg"])
+    upload = service.storage / "uploads" / request_id / "upkeep.csv"
+    data = upload.read_bytes()
+    upload.unlink()  # the run of a re-try needs it
+    page = open_page(f"#/requests/{request_id}")
+    expect(page.locator("#outcome-upkeep")).to_be_hidden()
+    page.click("#retry")
+    expect(page.locator("#outcome-upkeep")).to_have_text(
+        re.compile(r"^Trying the failed images again failed just now: .*upkeep.csv is gone.* as it was.$")
+    )
+    expect(page.locator("#request-badge")).to_have_text("Completed")
+    expect(page.locator("#request-times")).to_contain_text(", after ")
+    assert_accessible(page)
+
+    upload.write_bytes(data)
+    host.add("upkeep-gone.jpg")
+    page.click("#retry")
+    expect(page.locator("#failures")).to_be_hidden()
+    expect(page.locator("#outcome-upkeep")).to_be_hidden()
+    expect(page.locator("#request-times")).to_have_text(re.compile("brought up to date just now$"))
+
+
 def test_what_cannot_be_used_is_shown_before_sending(open_page: OpenPage, host: ImageHost) -> None:
     page = open_page()
     choose(page, "mixed.csv", table([f"{host.base}/red.jpg", f"{host.base}/red.jpg", "img/<7>.jpg"]))

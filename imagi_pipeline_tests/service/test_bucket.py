@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from upath import UPath
 
+from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.core.storage.store import Store, StoredFile
 from imagi_pipeline_tests.buckets import SECRET, S3Server, methods
 from imagi_pipeline_tests.image_host import ImageHost
@@ -65,6 +68,8 @@ def test_a_request_goes_the_whole_way_on_a_bucket(
         assert image.headers["Content-Type"] == "image/jpeg"
     assert requests.get(f"{on_bucket.gateway}/media/{'a' * 20}.json", timeout=10).status_code == 404
 
+    _expect_the_result_during_a_whole_run(on_bucket, requests_url, done)
+
     s3.calls()
     first = upload(on_bucket, data, "order-1")
     assert upload(on_bucket, data, "order-1") == first
@@ -75,6 +80,26 @@ def test_a_request_goes_the_whole_way_on_a_bucket(
     kept = [bucket.read(_path(bucket, file)) or b"" for file in bucket.files(bucket.root)]
     assert kept
     assert SECRET.encode() not in b"".join(kept)
+
+
+def _expect_the_result_during_a_whole_run(service: Service, url: str, done: RequestStatus) -> None:
+    assert done.run_id
+    assert done.created
+    created = done.created
+    wait_for(lambda: time.time() > created + 11)  # a run sooner than that may be a first one
+    service.client.retry(done.run_id, {})
+    seen: dict[str, dict[str, Any]] = {}
+
+    def look() -> bool:
+        document = requests.get(url.replace("requests", "check_request_status") + "/", timeout=30).json()
+        seen[document["status"]] = document
+        return len(seen) > 1 and document["status"] == "completed" and not document["upkeep"]
+
+    wait_for(look)
+    assert [document for status, document in seen.items() if status != "completed"]
+    assert {document["result_url"] for document in seen.values()} == {f"{url}/result/"}
+    listed = requests.get(url.rpartition("/")[0] + "/", timeout=30).json()["requests"]
+    assert listed[0]["result_url"] == f"{url}/result/"
 
 
 def _path(bucket: Store, file: StoredFile) -> UPath:

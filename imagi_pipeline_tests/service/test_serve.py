@@ -87,6 +87,23 @@ def test_a_failed_image_is_tried_again_alone_once_its_host_is_repaired(
     assert image_host.asked["/good.jpg"] == 1
 
 
+def test_a_run_that_the_ui_launches_writes_no_debug_lines_into_its_log(
+    service: Service, image_host: ImageHost
+) -> None:
+    gone = f"{image_host.base}/logged.jpg"
+    service.drop("logged.csv", [gone])
+    service.finished(service.request_of("logged.csv"))
+    service.query(MATERIALIZE_IMAGES, keys=[image_key(gone)])
+
+    def logs_of_the_failure() -> list[str]:
+        logs = (service.storage.parent / "home" / "storage").glob("*/compute_logs/*.err")
+        return [text for log in logs if "1 of 1 images failed" in (text := log.read_text()) and gone in text]
+
+    (log,) = wait_for(logs_of_the_failure)
+    assert " - ERROR - " in log
+    assert " - DEBUG - " not in log
+
+
 @pytest.mark.parametrize("victim", ["run", "fork server", "code server"])
 def test_a_run_whose_process_is_killed_is_done_again_and_fetches_only_the_rest(
     service: Service, image_host: ImageHost, victim: str

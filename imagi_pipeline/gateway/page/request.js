@@ -85,10 +85,11 @@ function isShown(status, before) {
   return Boolean(before) && hasEnded(before) && isFinished(before) === isFinished(status) && before.finished === status.finished;
 }
 
-function showTimes({ created, finished }) {
+function showTimes({ created, finished, upkeep }) {
   if (!created) return showText($("request-times"), null);
   const parts = [`Handed in ${dateTime(created)}`];
-  if (finished) parts.push(`finished ${ago(finished)}, after ${duration((new Date(finished) - new Date(created)) / 1000)}`);
+  if (upkeep?.status === "completed") parts.push(`brought up to date ${ago(upkeep.finished)}`);
+  else if (finished) parts.push(`finished ${ago(finished)}, after ${duration((new Date(finished) - new Date(created)) / 1000)}`);
   showText($("request-times"), parts.join(", "));
 }
 
@@ -164,6 +165,7 @@ function showOutcome(status, before) {
   const isDone = status.status === "completed";
   $("outcome-title").textContent = isDone ? headline(status) : OUTCOMES[status.status];
   showText($("outcome-error"), status.error?.message);
+  showText($("outcome-upkeep"), upkeepText(status.upkeep));
   showFigures($("outcome-figures"), figures(status));
   showTotal(isDone ? status : { bytes_before: null });
   showActions(status);
@@ -173,6 +175,14 @@ function showOutcome(status, before) {
   }
   $("failures-title").textContent = failuresTitle(failed);
   if (isDone) showImages(status);
+}
+
+/** Says of the newest work beside a result that it came to nothing; null if it did not, or is under way. */
+function upkeepText(upkeep) {
+  if (!["failed", "cancelled"].includes(upkeep?.status)) return null;
+  const time = ago(upkeep.finished ?? upkeep.since);
+  const end = upkeep.status === "cancelled" ? `was cancelled ${time}.` : `failed ${time}: ${upkeep.error?.message ?? ""}`;
+  return `${WORK[upkeep.what]} ${end} The result stays as it was.`;
 }
 
 function headline({ progress, bytes_before: before, bytes_after: after }) {
