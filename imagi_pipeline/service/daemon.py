@@ -1,11 +1,14 @@
-"""Run Dagster's daemon, but let it look into the landing folder at once when something arrives.
+"""Run Dagster's daemon, but let it look into the landing folder at once when something arrives, and sooner
+at backfills.
 
 Dagster's own daemon evaluates its sensors every five seconds, which is a constant in its code. Here the
-sensor is the same, and so are its ticks, run keys and claims: it is only evaluated earlier.
+sensor is the same, and so are its ticks, run keys and claims: it is only evaluated earlier. At backfills it
+looks every 30 seconds, also a constant: one of a few images, two seconds of work, took up to a minute.
 
 This relies on internals of Dagster (1.13.28); `test_daemon.py` fails when they change:
 
 * `SensorDaemon.core_loop(context, shutdown_event)` pauses between looks by `shutdown_event.wait(seconds)`;
+* `BackfillDaemon.core_loop(context, shutdown_event)` does so as well;
 * `dagster._daemon.sensor.is_under_min_interval(state, sensor)` says that a sensor's turn has not come yet.
 
 Call it like `dagster-daemon`: `python -m imagi_pipeline.service.daemon run -w workspace.yaml`.
@@ -21,7 +24,7 @@ from typing import Any
 
 from dagster._daemon import sensor
 from dagster._daemon.cli import main as dagster_daemon
-from dagster._daemon.daemon import SensorDaemon
+from dagster._daemon.daemon import BackfillDaemon, SensorDaemon
 
 from imagi_pipeline.contract import LANDING_SENSOR
 from imagi_pipeline.core.storage.landing_watch import LandingWatch
@@ -32,6 +35,9 @@ from imagi_pipeline.settings import Settings
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_LOOK_AGAIN = 1.0
 """Seconds until one more look: the early one may have met one that was still at work."""
+
+SECONDS_BETWEEN_LOOKS_AT_BACKFILLS = 5.0
+"""As long as Dagster's own pause between looks at sensors; a look in vain is three queries."""
 
 
 class Pause:
@@ -83,9 +89,31 @@ def install(is_due: Callable[[], bool]) -> None:
     sensor.is_under_min_interval = is_too_early  # type: ignore[assignment]
 
 
+class ShortPause:
+    """The event that tells the daemon to stop; nobody waits for it for long."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for some seconds; return whether the daemon is to stop."""
+        return self._stop.wait(min(timeout, SECONDS_BETWEEN_LOOKS_AT_BACKFILLS))
+
+
+def look_at_backfills_sooner() -> None:
+    """Shorten the pauses of this process's backfill daemon."""
+    core_loop = BackfillDaemon.core_loop
+
+    def sooner(daemon: BackfillDaemon, context: Any, stop: threading.Event) -> Iterator[Any]:
+        yield from core_loop(daemon, context, ShortPause(stop))  # type: ignore[arg-type]
+
+    BackfillDaemon.core_loop = sooner  # type: ignore[method-assign,assignment]
+
+
 def main() -> None:
     """Run Dagster's daemons; a bucket cannot be watched, so there the sensor keeps its own turns."""
     use_plain_logs()
+    look_at_backfills_sooner()
     settings = Settings()
     store = Store(settings.storage)
     if store.is_local:

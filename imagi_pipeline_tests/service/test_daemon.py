@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dagster._daemon import sensor
-from dagster._daemon.daemon import SensorDaemon
+from dagster._daemon import backfill, sensor
+from dagster._daemon.daemon import BackfillDaemon, SensorDaemon
 
 from imagi_pipeline.contract import LANDING_SENSOR
 from imagi_pipeline.orchestration.sensors import landing_folder_sensor
-from imagi_pipeline.service.daemon import install
+from imagi_pipeline.service.daemon import ShortPause, install, look_at_backfills_sooner
 
 SECONDS_OF_PATIENCE = 60
 
@@ -89,3 +89,36 @@ def test_only_the_sensor_of_the_landing_folder_is_due_early(looks: Looks) -> Non
 def test_dagster_asks_whether_the_turn_of_a_sensor_has_come() -> None:
     assert "is_under_min_interval" in sensor.execute_sensor_iteration.__code__.co_names
     assert landing_folder_sensor.name == LANDING_SENSOR
+
+
+def test_the_real_loop_of_backfills_pauses_for_a_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, stop = threading.Semaphore(0), threading.Event()
+
+    def look(*_: object, **__: object) -> Iterator[None]:
+        looked.release()
+        yield None
+
+    monkeypatch.setattr(BackfillDaemon, "core_loop", BackfillDaemon.core_loop)
+    monkeypatch.setattr(backfill, "execute_backfill_iteration", look)
+    monkeypatch.setattr("dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS", 3600)
+    monkeypatch.setattr("imagi_pipeline.service.daemon.SECONDS_BETWEEN_LOOKS_AT_BACKFILLS", 0.1)
+    look_at_backfills_sooner()
+
+    def run() -> None:
+        with BackfillDaemon({"use_threads": False}) as daemon:
+            for _ in daemon.core_loop(None, stop):
+                if stop.is_set():
+                    return
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert all(looked.acquire(timeout=SECONDS_OF_PATIENCE) for _ in range(3))
+    stop.set()
+    thread.join(SECONDS_OF_PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_daemon_that_is_to_stop_waits_no_longer() -> None:
+    stop = threading.Event()
+    stop.set()
+    assert ShortPause(stop).wait(3600)
