@@ -16,6 +16,7 @@ from imagi_pipeline.orchestration.checks import (
     has_the_rows_of_the_upload,
     nothing_waits_in_landing_folder,
 )
+from imagi_pipeline.orchestration.executor import run_executor
 from imagi_pipeline.orchestration.jobs import process_csv, purge
 from imagi_pipeline.orchestration.resources import ImagiResource, NothingIsHandedOver
 from imagi_pipeline.orchestration.schedules import build_schedules
@@ -48,8 +49,7 @@ def build_definitions(imagi: ImagiResource) -> dg.Definitions:
         schedules=build_schedules(settings),
         sensors=[landing_folder_sensor, landing_folder_watch, repaired_images_sensor, request_failure_sensor],
         resources={"imagi": imagi, "io_manager": NothingIsHandedOver()},
-        # One process per run: the cores are kept busy by the codec processes of the engine.
-        executor=dg.in_process_executor,
+        executor=run_executor,
     )
 
 

@@ -57,9 +57,9 @@ class Deployment:
         wait_for(lambda: is_answered(f"{url}/readyz"))
         return url
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, unit: str = "imagi-worker.service") -> subprocess.Popen[bytes]:
         """A worker, as on another machine."""
-        return self._start("imagi-worker.service", self._machine(f"worker{len(self.processes)}"))
+        return self._start(unit, self._machine(f"worker{len(self.processes)}"))
 
     def kill_machine(self, process: subprocess.Popen[bytes]) -> None:
         """End a process and all that it started at once."""

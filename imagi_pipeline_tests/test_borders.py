@@ -168,6 +168,8 @@ TESTED_THROUGH = {
     "orchestration/checks.py": "orchestration/test_assets.py",
     "orchestration/deliveries.py": "service/test_serve.py",
     "orchestration/instance_checks.py": "cli/test_doctor.py",
+    "orchestration/executor.py": "service/test_workers.py",
+    "orchestration/internals/celery_chunks.py": "service/test_workers.py",
     "orchestration/internals/celery_launcher.py": "service/test_workers.py",
     "orchestration/internals/event_watch.py": "service/test_live_log.py",
     "orchestration/internals/kept_connections.py": "orchestration/internals/test_run_cost.py",

@@ -336,13 +336,16 @@ def submit(
 
 @app.command()
 def worker(
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Runs at the same time.")] = 1,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Tasks at the same time.")] = 1,
+    chunks: Annotated[
+        bool, typer.Option("--chunks", help="Take chunks of large CSVs in place of runs.")
+    ] = False,
 ) -> None:
     """Execute runs that a Celery launcher in dagster.yaml sends to its workers (docs/operations.md)."""
     from imagi_pipeline.service.worker import work
 
     with plain_errors(False):
-        work(processes)
+        work(processes, chunks=chunks)
 
 
 @app.command()

@@ -64,6 +64,7 @@ from imagi_pipeline.orchestration.request_files import (
     settle_manifest,
 )
 from imagi_pipeline.orchestration.resources import ImagiResource
+from imagi_pipeline.orchestration.run_launcher import hold_run_lock, step_lock
 
 CONTACT_SHEET_IMAGES = 8
 
@@ -182,14 +183,25 @@ def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterat
             yield dg.DynamicOutput(start, mapping_key=str(start))
 
 
-@dg.op(ins={"chunk": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+@dg.op(
+    ins={"chunk": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing),
+    tags={"dagster-celery/queue": "imagi-chunks"},  # where `dagster.yaml` spreads chunks
+)
 def compress_chunk(context: dg.OpExecutionContext, imagi: ImagiResource) -> None:
-    """Fetch, compress and store the images of one chunk, and keep its part of the report."""
-    with telling_failure(context):
+    """Fetch, compress and store the images of one chunk, and keep its part of the report.
+
+    A worker may get it twice, or late: then it does nothing that is done, and nothing for a run that ended.
+    """
+    step = step_lock(context.run.run_id, context.get_step_execution_context().step.key)
+    with telling_failure(context), hold_run_lock(context.instance, step):
         store, start = imagi.store(), int(context.get_mapping_key() or 0)
+        place = _place(context, store, start)
+        if _has_ended(context) or store.read(place):
+            return
         images = read_images(store, context.partition_key)
         chunk = _Chunk(context, imagi, start, images[start : start + imagi.settings().chunk_size])
-        store.write(_place(context, store, start), json.dumps(chunk.compress(is_one_of_many=True)).encode())
+        store.write(place, json.dumps(chunk.compress(is_one_of_many=True)).encode())
 
 
 @dg.op(
@@ -274,6 +286,11 @@ def _is_whole(context: dg.OpExecutionContext) -> bool:
     start.
     """
     return context.job_name == JOB_NAME and context.run.parent_run_id is None
+
+
+def _has_ended(context: dg.OpExecutionContext) -> bool:
+    run = context.instance.get_run_by_id(context.run.run_id)
+    return run is None or run.is_finished
 
 
 def _read_upload(context: dg.OpExecutionContext, imagi: ImagiResource) -> CsvTable:

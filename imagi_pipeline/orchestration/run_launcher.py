@@ -154,6 +154,11 @@ def hold_run_lock(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
         _release(descriptor, path)
 
 
+def step_lock(run_id: str, step_key: str) -> str:
+    """Name the lock that a process holds, as that of a run, while it executes one step for the run."""
+    return f"{run_id}.{step_key}"
+
+
 def _is_locked_elsewhere(instance: dg.DagsterInstance, run_id: str) -> bool:
     url = _postgres_url(instance)
     return bool(url) and is_held(str(url), run_id)

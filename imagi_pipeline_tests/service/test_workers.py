@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,7 @@ import requests
 
 from imagi_pipeline.core.request_status import RequestStatus
 from imagi_pipeline.gateway.dagster_client import DagsterUnreachableError
-from imagi_pipeline_tests.brokers import redis_server
+from imagi_pipeline_tests.brokers import RedisServer, redis_server
 from imagi_pipeline_tests.buckets import S3Server
 from imagi_pipeline_tests.deployments import Deployment
 from imagi_pipeline_tests.image_host import ImageHost
@@ -27,29 +29,37 @@ RUNS = """
 query ($tag: String!) { runsOrError(filter: {tags: [{key: "dagster/partition", value: $tag}]}) {
   ... on Runs { results { id } } } }
 """
+CONNECTIONS = 32
+"""The most downloads of one process at the same time."""
 PUBLIC_URL = "https://images.example/media"
 
 
 @pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def deployment(
-    s3: S3Server, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    s3: S3Server, postgres: PostgresServer, broker: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("deployment")
-    with redis_server(folder) as broker:
-        settings = {
-            **s3.environment,
-            "DAGSTER_BROKER_URL": broker,
-            "DAGSTER_POSTGRES_URL": postgres.new_database(),
-            "IMAGI_STORAGE": f"s3://{s3.new_bucket()}/imagi",
-            "IMAGI_PUBLIC_URL": PUBLIC_URL,
-            "IMAGI_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "IMAGI_CODEC_PROCESSES": "1",
-        }
-        running = Deployment(folder, settings)
-        try:
-            yield running
-        finally:
-            running.stop()
+    settings = {
+        **s3.environment,
+        "DAGSTER_BROKER_URL": broker.url,
+        "DAGSTER_POSTGRES_URL": postgres.new_database(),
+        "IMAGI_STORAGE": f"s3://{s3.new_bucket()}/imagi",
+        "IMAGI_PUBLIC_URL": PUBLIC_URL,
+        "IMAGI_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "IMAGI_CODEC_PROCESSES": "1",
+        "IMAGI_CHUNK_SIZE": "100",
+        "IMAGI_CONNECTIONS_PER_HOST": str(CONNECTIONS),
+    }
+    running = Deployment(tmp_path_factory.mktemp("deployment"), settings)
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +68,19 @@ def deployed(deployment: Deployment) -> Service:
     return deployment.start_service()
 
 
-def upload(service: Service, urls: list[str], *, gateway: str | None = None, **headers: str) -> str:
-    data = "Images\n" + "".join(f"{url}\n" for url in urls)
+@pytest.fixture
+def chunk_workers(deployment: Deployment) -> Iterator[list[subprocess.Popen[bytes]]]:
+    workers = [deployment.start_worker("imagi-chunks.service") for _ in range(2)]
+    yield workers
+    for worker in workers:
+        worker.terminate()
+        worker.wait(60)
+
+
+def upload(
+    service: Service, urls: list[str], *, text: str = "", gateway: str | None = None, **headers: str
+) -> str:
+    data = "Images,Text\n" + "".join(f"{url},{text}\n" for url in urls)
     answer = requests.post(
         f"{gateway or service.gateway}/imagi-process/upload_csv/",
         data=data,
@@ -137,6 +158,99 @@ def test_a_request_is_done_by_a_worker_and_goes_on_when_its_machine_dies(
     assert len(stored) == 200
     partitions = deployed.image_partitions()
     assert {Path(url).stem for url in stored} <= set(partitions["materializedPartitions"])
+
+
+STEPS = """
+query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
+  __typename ... on MessageEvent { stepKey message }
+} } } }
+"""
+
+
+def chunk_steps(service: Service, request_id: str) -> list[str]:
+    """The keys of the chunks that workers executed for the newest run of a request, as its events tell."""
+    (run, *_) = service.query(RUNS, tag=request_id)["runsOrError"]["results"]
+    events = service.query(STEPS, run=run["id"])["logsForRun"]["events"]
+    return [
+        event["stepKey"]
+        for event in events
+        if "in celery worker" in event.get("message", "") and "compress_chunk" in event["stepKey"]
+    ]
+
+
+def upload_large(service: Service, urls: list[str]) -> str:
+    """Upload a CSV whose many bytes say that it is large; the id of its request."""
+    return upload(service, urls, text="text " * 400)
+
+
+def names(prefix: str, count: int = 400) -> list[str]:
+    return [f"{prefix}{number}.jpg" for number in range(count)]
+
+
+def test_the_chunks_of_a_large_csv_are_spread_over_workers(
+    deployed: Service, chunk_workers: list[subprocess.Popen[bytes]], image_host: ImageHost
+) -> None:
+    image_host.delay = 0.5
+    request_id = upload_large(deployed, image_host.add(*names("spread")))
+    done = deployed.finished(request_id)
+    assert (done.status, done.images_done, done.images_failed) == ("completed", 400, 0)
+    assert len(chunk_steps(deployed, request_id)) == 4
+    assert image_host.most_at_once > CONNECTIONS
+    assert set(image_host.asked.values()) == {1}
+    assert len({row["Output Image Urls"] for row in result(deployed, request_id)}) == 400
+
+
+def test_a_chunk_whose_machine_dies_goes_on_at_another(
+    deployment: Deployment,
+    deployed: Service,
+    chunk_workers: list[subprocess.Popen[bytes]],
+    image_host: ImageHost,
+) -> None:
+    image_host.delay = 1.0
+    request_id = upload_large(deployed, image_host.add(*names("dies")))
+    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done >= 64)
+    deployment.kill_machine(chunk_workers[0])
+    done = wait_for(lambda: (found := deployed.status(request_id)) and found.is_finished and found, 300)
+    assert (done.status, done.images_done, done.images_failed) == ("completed", 400, 0)
+    assert len(chunk_steps(deployed, request_id)) > 4
+    assert max(image_host.asked.values()) <= 2
+    in_its_hands = 2 * (CONNECTIONS + 2)  # two processes, and what they were storing
+    assert len([path for path, times in image_host.asked.items() if times > 1]) <= in_its_hands
+    stored = {row["Output Image Urls"] for row in result(deployed, request_id)}
+    assert len(stored) == 400
+    assert {Path(url).stem for url in stored} <= set(deployed.image_partitions()["materializedPartitions"])
+
+
+def test_a_broker_that_is_killed_and_started_again_loses_no_chunk(
+    deployed: Service,
+    broker: RedisServer,
+    chunk_workers: list[subprocess.Popen[bytes]],
+    image_host: ImageHost,
+) -> None:
+    image_host.delay = 1.0
+    request_id = upload_large(deployed, image_host.add(*names("broker", 600)))
+    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done >= 64)
+    broker.kill()
+    time.sleep(5)
+    broker.start()
+    done = wait_for(lambda: (found := deployed.status(request_id)) and found.is_finished and found, 300)
+    assert (done.status, done.images_done, done.images_failed) == ("completed", 600, 0)
+    assert set(image_host.asked.values()) == {1}
+
+
+def test_a_cancelled_large_csv_leaves_its_workers_to_the_next(
+    deployed: Service, chunk_workers: list[subprocess.Popen[bytes]], image_host: ImageHost
+) -> None:
+    image_host.delay = 1.0
+    request_id = upload_large(deployed, image_host.add(*names("cancelled", 1000)))
+    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done)
+    requests.post(f"{deployed.gateway}/imagi-process/requests/{request_id}/cancel/", timeout=30)
+    assert deployed.finished(request_id).status == "cancelled"
+    image_host.delay = 0.0
+    image_host.asked.clear()
+    next_id = upload_large(deployed, image_host.add(*names("next", 200)))
+    assert deployed.finished(next_id).status == "completed"
+    assert not [path for path in image_host.asked if "next" not in path]
 
 
 def test_two_gateways_behind_a_proxy_take_an_idempotency_key_once_and_each_knows_the_request(

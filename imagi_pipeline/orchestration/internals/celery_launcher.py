@@ -25,6 +25,10 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
 
 from imagi_pipeline.contract import MAX_RETRIES_TAG
+from imagi_pipeline.orchestration.internals.celery_chunks import (
+    SpreadingExecutor,
+    start_worker,
+)
 from imagi_pipeline.orchestration.run_launcher import GRACE, SignsOfLife
 
 SETTINGS_OF_CELERY = {
@@ -39,18 +43,27 @@ SETTINGS_OF_CELERY = {
 }
 
 
+SPREAD_CHUNKS = dg.Field(
+    bool,
+    default_value=False,
+    description="Whether chunks of a large CSV go to workers of their own (`imagi worker --chunks`).",
+)
+
+
 class ImagiCeleryRunLauncher(CeleryRunLauncher):
     """Dagster's launcher with a health check that notices a killed worker, and orderly cancellation."""
 
-    def __init__(self, grace_seconds: float, **options: Any) -> None:
+    def __init__(self, grace_seconds: float, *, spread_chunks: bool = False, **options: Any) -> None:
         options["config_source"] = SETTINGS_OF_CELERY | (options.get("config_source") or {})
         super().__init__(**options)
+        self._grace_seconds = grace_seconds
+        self._spreads_chunks = spread_chunks
         self._signs_of_life = SignsOfLife(grace_seconds)
 
     @classmethod
     def config_type(cls) -> Any:
         """Return what `dagster.yaml` may say under `run_launcher: config`."""
-        return {**cast("dict[str, Any]", super().config_type()), **GRACE}
+        return {**cast("dict[str, Any]", super().config_type()), **GRACE, "spread_chunks": SPREAD_CHUNKS}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
@@ -77,10 +90,14 @@ class ImagiCeleryRunLauncher(CeleryRunLauncher):
             self.celery.control.revoke(task, terminate=True)
         return True
 
+    def executor(self) -> SpreadingExecutor | None:
+        """Return what executes the steps of a run; None if its process does."""
+        if not self._spreads_chunks:
+            return None
+        options = {"broker": self.broker, "backend": self.broker, "config_source": self.config_source}
+        return SpreadingExecutor(self._grace_seconds, **options)
+
     def work(self, processes: int) -> None:
         """Be a worker that executes so many runs at a time, until SIGTERM; it finishes runs under way."""
         create_execute_job_task(self.celery)
-        options = ["--concurrency", str(processes), "--queues", self.default_queue]
-        # Workers need not know of each other.
-        options += ["--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
-        self.celery.worker_main(["worker", *options])
+        start_worker(self.celery, processes, self.default_queue)
