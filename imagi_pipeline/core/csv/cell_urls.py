@@ -27,7 +27,7 @@ from imagi_pipeline.core.csv.urls import (
 
 # These are what people type between URLs, and the quotes they put around them, in all languages.
 _LISTING = ",;|，；、｜،؛"
-_QUOTES = "\"'`<>„“”«»‹›‘’‚「」『』《》"
+_QUOTES = "\"'`<>„“”«»‹›‘’‚「」『』《》〈〉【】〝〞〟＂❝❞″"
 _PADDING = BLANKS + _LISTING + _QUOTES
 _OPENING_OF = {")": "(", "]": "[", "}": "{"}
 
@@ -50,12 +50,15 @@ _LINE_END = re.compile(r"[\r\n]")
 # Markup between URLs, and escapes that nobody undid, end a URL, whatever the URL looks like.
 _HARD_BREAK = re.compile(
     r"</?[a-z][\w:-]*+\s*+/?>|\[/?(?:img|url)\]|(?<!&)&&++(?=\s*+(?:[a-z][a-z0-9+.-]*+:)?//)"
-    r"|(?:&(?:nbsp|#0{0,5}(?:10|13|44|59|124|160));|(?:\\r)?\\[nrt])(?=\s*+https?://)",
+    r"|_x000[9AD]_|(?:&(?:nbsp|#0{0,5}(?:10|13|44|59|124|160));|(?:\\r)?\\[nrt])(?=\s*+https?://)",
     re.IGNORECASE,
 )
-_BEGINS_HARD_BREAK = re.compile(r"[<\[\\]|&&|&(?:nbsp|#)", re.IGNORECASE)
-# Here another URL begins right behind the extension of an image: x.jpghttps://, x.jpg#https://.
-_NO_SEPARATOR = re.compile(rf"({EXTENSION})[#~^*+!$\u200b\u2060\ufeff]*+(?=https?://)", re.IGNORECASE)
+_BEGINS_HARD_BREAK = re.compile(r"[<\[\\]|&&|&(?:nbsp|#)|_x000", re.IGNORECASE)
+_BREAKS_OF_PLAIN_TEXT = ("&&", "&nbsp;", "_x000")
+# Here another URL begins right behind the extension of an image: x.jpghttps://, x.jpg#https://, x.jpg%0Ahttps://.
+_NO_SEPARATOR = re.compile(
+    rf"({EXTENSION})(?:%(?:0[AD9]|2C|3B|7C|20)|[#~^*+!$:@%\u200b\u2060\ufeff])*+(?=https?://)", re.IGNORECASE
+)
 _LABEL = re.compile(r"(?:^|(?<=[;|\n])|(?<=, )|(?<=,))\s*+[^\W\d_][\w .-]{0,40}:(?=https?:[\\/]{2})")
 _NAMED = re.compile(r"(?:^|(?<=[;|\n,]))\s*+[^\W\d_][\w .-]{0,40}=(?=https?:[\\/]{2})")
 _ABOUT_A_URL = re.compile(r"\d++(?:\.\d++)?[wx]|!|(?:alt|title|desc|caption)", re.IGNORECASE)
@@ -67,7 +70,7 @@ _URL_START = re.compile(
     r"|data:[\w.+/-]*+(?:;[\w=.+-]++)*+,[^\s,;|\"'<>]*+)",
     re.IGNORECASE,
 )
-_END_OF_URL = re.compile(r"[\"<>`“”„«»「」『』《》\r\n]")
+_END_OF_URL = re.compile(r"[\"<>`“”„«»「」『』《》〈〉【】〝〞〟＂❝❞″\r\n]")
 _ATTACHMENT = re.compile(
     r"\((https?://[^\s()]++(?:\([^\s()]*+\)[^\s()]*+)*+)\)(?=\s*+(?:[,;]|$))", re.IGNORECASE
 )
@@ -75,6 +78,10 @@ _ATTACHMENT = re.compile(
 _QUOTED = re.compile(
     r"(?:'((?:[^'\\]|\\.|\\\Z)*+)(?:'|\Z)|\"((?:[^\"\\]|\\.|\\\Z)*+)(?:\"|\Z))(?P<colon>\s*+:)?", re.DOTALL
 )
+# Here a program escaped every quote, and nobody undid that: [\"https://...\"].
+_ESCAPED_QUOTES = re.compile(r"\"?+((?:[^\"\\]|\\.)*+)\"?+", re.DOTALL)
+_ESCAPED = re.compile(r"\\([\"\\/])")
+_HTML_OR_QUOTE = re.compile(r"[<\"]")
 _BEFORE_A_LABELLED_URL = re.compile(r"\W*+[\w.-]++(?:[ \t][\w.-]++){0,3}\s*+[:=|,;，；、(-]++[\s\"'`(\[]*+")
 _MAY_BE_A_PLACE = re.compile(r"[/.:\\]")  # a URL, a path or the name of a file
 _SHORTEST_EMBEDDED_IMAGE = 12  # characters of base64
@@ -148,7 +155,7 @@ def find_items(cell: str) -> list[str]:
     """
     text = _as_meant(cell)
     pieces = _SEPARATORS.split(text)
-    is_plain = text.count("//") == len(pieces) and "&&" not in text and "&nbsp;" not in text
+    is_plain = text.count("//") == len(pieces) and not any(map(text.__contains__, _BREAKS_OF_PLAIN_TEXT))
     if is_plain and all(map(PLAIN_URL.fullmatch, pieces)):
         return pieces
     if is_placeholder(text):
@@ -168,9 +175,15 @@ def find_items(cell: str) -> list[str]:
 
 
 def _as_meant(cell: str) -> str:
-    """Take off blanks around the cell, and read escaped HTML (`&lt;img ...&gt;`) as HTML."""
+    """Take off blanks around the cell; undo what was escaped as a whole: HTML (`&lt;img ...&gt;`), quotes."""
     text = cell.strip(BLANKS)
-    return html.unescape(text) if "&lt;" in text and "<" not in text else text
+    if "&lt;" in text and "<" not in text:
+        return html.unescape(text)
+    if "&quot;" in text and not _HTML_OR_QUOTE.search(text):
+        return text.replace("&quot;", '"')
+    if '\\"' in text and (escaped := _ESCAPED_QUOTES.fullmatch(text)):
+        return _ESCAPED.sub(r"\1", escaped[1])
+    return text
 
 
 def _is_clean_list(text: str) -> bool:
@@ -209,14 +222,17 @@ def _is_meant_as_url(text: str) -> bool:
 
 def _structured(text: str) -> list[str] | None:
     """Return the items of a cell that is more than a list; None when it is none, or names no image."""
-    spans = markup.html_images(text) or markup.formula_images(text) or markup.markdown_images(text)
-    if spans:
+    if spans := _markup_images(text):
         return [text[start:end] for start, end in spans]
     if text.startswith("="):
         return [text]
     if text.startswith(("[", "{")):
         return _literal_items(text)
     return _attachments(text) or None
+
+
+def _markup_images(text: str) -> list[markup.Span]:
+    return markup.html_images(text) or markup.formula_images(text) or markup.markdown_images(text)
 
 
 def _literal_items(text: str) -> list[str] | None:
@@ -373,8 +389,7 @@ def _spans(cell: str) -> list[tuple[int, int]]:
     """Return where each item of the cell stands; an empty span for one that is not found."""
     before = len(cell) - len(cell.lstrip(BLANKS))
     text = cell.strip(BLANKS)
-    spans = markup.html_images(text) or markup.formula_images(text) or markup.markdown_images(text)
-    if spans:
+    if text == _as_meant(cell) and (spans := _markup_images(text)):
         kept = (span for span in spans if not is_placeholder(text[span[0] : span[1]]))
         return [(before + start, before + end) for start, end in kept]
     found: list[tuple[int, int]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import count, islice
+from itertools import count, islice, pairwise
 
 from imagi_pipeline.core.csv import cell_urls
 from imagi_pipeline.core.csv.dialect import CsvFile, is_blank, is_comment
@@ -65,15 +65,29 @@ def _width(file: CsvFile, before: list[list[str]]) -> int:
 
 def _table_start(rows: list[list[str]]) -> int:
     """Return the index of the header, or of the first record below blank lines, comments, titles and help."""
-    filled = (index for index, row in enumerate(rows) if not is_blank(row))
-    last = next(filled, None)
-    if last is None:
+    head: list[int] = []  # the filled records, up to the first one of data
+    for index, row in enumerate(rows):
+        if not is_blank(row):
+            head.append(index)
+            if _is_data(row):
+                break
+    if not head:
         return len(rows)
-    for index in filled:
-        if not _stands_before(rows[last], rows[index]):
-            return last
-        last = index
-    return len(rows) if is_comment(rows[last]) else last
+    if len(head) > 1 and _names_images(rows[head[-2]], rows[head[-1]]):
+        return head[-2]
+    widest = max(_filled_cells(rows[index]) for index in head)
+    for index, following in pairwise(head):
+        is_title = _filled_cells(rows[index]) == 1 < widest and not _is_data(rows[following])
+        if not (is_title or _stands_before(rows[index], rows[following])):
+            return index
+    return len(rows) if is_comment(rows[head[-1]]) else head[-1]
+
+
+def _names_images(row: list[str], data: list[str]) -> bool:
+    """Return whether a record is the header of the data below it: it says "image" above a URL."""
+    if is_comment(row) or _is_data(row):
+        return False
+    return any(_says_image(name) and cell_urls.holds_url(cell) for name, cell in zip(row, data, strict=False))
 
 
 def _stands_before(row: list[str], following: list[str]) -> bool:

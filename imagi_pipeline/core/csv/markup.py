@@ -22,6 +22,11 @@ _ATTRIBUTE = re.compile(
     r"(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'<>]++))",
     re.IGNORECASE,
 )
+_BACKGROUND = re.compile(
+    r"\bbackground(?:-image)?\s*+:[^:;{}<>]*?\burl\(\s*+(?:&quot;|&#39;|['\"])?"
+    r"((?:https?:)?//(?:[^\s'\"()<>&]|&(?!quot;|#39;))++)",
+    re.IGNORECASE,
+)
 _CANDIDATE = re.compile(r"[\s,]*+(\S++)(?:\s++[\d.]++[wxh](?![^\s,]))*+", re.IGNORECASE)
 _IMAGE_CALL = re.compile(
     r"(?<![\w.])(?:_xlfn\.)?(?:IMAGE|BILD|IMAGEN|IMAGEM|IMMAGINE|AFBEELDING|OBRAZ|OBRÁZEK|BILLEDE|KUVA|KÉP|GÖRSEL)"
@@ -35,13 +40,15 @@ _MARKDOWN_LINK = re.compile(r"\[[^\[\]]*+\]\(\s*+<?([^\s()<>]++(?:\([^\s()<>]*+\
 
 
 def html_images(text: str) -> list[Span]:
-    """Return the URLs of `src` and `srcset` in tags that show images."""
+    """Return the URLs of `src` and `srcset` in tags that show images, and of backgrounds in a `style`."""
     spans: list[Span] = []
     if "<" not in text:
         return spans
     starts = [match.start() for match in _IMAGE_TAG.finditer(text)]
     for start, limit in pairwise([*starts, len(text)]):
         spans += _spans_in_tag(text, start, limit)
+    if "url(" in text:
+        spans = sorted({*spans, *(match.span(1) for match in _BACKGROUND.finditer(text))})
     return spans
 
 

@@ -7,83 +7,46 @@ import re
 from imagi_pipeline.core.csv.urls import BLANKS
 
 _LONGEST = 30
-_DASHES = re.compile(r"[-–—]+|\\+n", re.IGNORECASE)
-_ERROR_VALUE = re.compile(r"#(?:n/a|nv|n/d|getting_data|[¡¿]?[^\W\d_][\w/¡]{1,12} ?[!?])", re.IGNORECASE)
+_DASHES = re.compile(r"[-–—]+|\\+[n0]", re.IGNORECASE)
+_ERROR_VALUE = re.compile(
+    r"#+|#(?:n/a|н/д|nv|n/d|yok|getting_data|[¡¿]?[^\W\d_][\w/¡]{1,12} ?[!?])", re.IGNORECASE
+)
 _IN_BRACKETS = re.compile(r"[\[(<{]([^\])>}]*+)[\])>}]")
 
 _UNMISTAKABLE = frozenset(
     {"n/a", "na", "n.a.", "n.a", "none", "null", "nil", "nan", "undefined", "no_selection"}
 )
 _WORDS = frozenset(
-    {
-        *(
-            "none.",
-            "n / a",
-            "??",
-            "loading...",
-            "no image available",
-            "no image found",
-            "no picture available",
-        ),
-        *("image not available", "image not found", "image coming soon", "coming soon", "not applicable"),
-        *("tidak ada", "tidak ada gambar", "нема", "žádný obrázek", "bez zdjęcia", "nincs kép", "görsel yok"),
-        *("n/a", "na", "n.a.", "n.a", "n/v", "n/d", "n.d.", "nd", "s/n", "k.a.", "k. a.", "tbd", "tba"),
-        *(
-            "none",
-            "null",
-            "nil",
-            "nan",
-            "undefined",
-            "void",
-            "false",
-            "0",
-            "empty",
-            "blank",
-            "missing",
-            "?",
-            "_",
-            ".",
-            "..",
-            "...",
-        ),
-        # Magento; others that the exports of shops hold
-        *("no_selection", "no selection", "noselection", "not available", "not set", "unavailable"),
-        *("no image", "no-image", "no_image", "noimage", "no picture", "no photo", "no img", "image missing"),
-        *("kein", "keine", "kein bild", "kein foto", "leer", "fehlt", "nicht vorhanden"),
-        *("aucun", "aucune", "aucune image", "sans image", "pas d'image", "vide", "non disponible"),
-        *("ninguno", "ninguna", "sin imagen", "sin foto", "vacío", "no disponible"),
-        *("nessuno", "nessuna", "nessuna immagine", "senza immagine", "vuoto"),
-        *("nenhum", "nenhuma", "sem imagem", "sem foto", "vazio"),
-        *("geen", "geen afbeelding", "leeg", "ingen", "inget", "inga", "ingen bild", "ingen bilde"),
-        *(
-            "ingen billede",
-            "ei kuvaa",
-            "brak",
-            "brak zdjęcia",
-            "bez obrázku",
-            "žádný",
-            "nincs",
-            "yok",
-            "resim yok",
-        ),
-        *("нет", "нет фото", "нет изображения", "немає", "няма", "пусто"),
-        *(
-            "なし",
-            "無し",
-            "無",
-            "画像なし",
-            "无",
-            "無圖",
-            "无图",
-            "暂无",
-            "暂无图片",
-            "没有",
-            "없음",
-            "이미지 없음",
-        ),
-        *("không có", "ไม่มี", "لا يوجد", "אין"),
-    }
+    word.casefold()
+    for line in (
+        r"none|none.|n/a|n / a|na|n.a.|n.a|n\a|n/v|n/d|n.d.|nd|s/n|s/d|s/i|k.a.|k. a.|tbd|tba|todo|?|??|???",
+        "null|nil|nan|nat|undefined|void|false|no|0|0.0|-1|_|.|..|...|*|***|x|xx|xxx|#|[object object]|[]|{}",
+        "empty|blank|missing|missing value|nothing|unknown|unspecified|unavailable|deleted|removed",
+        "loading...|placeholder|default|pending|no_selection|no selection|noselection",
+        "not available|not set|not provided|not found|not applicable|to follow|coming soon|image coming soon",
+        "no image|no-image|no_image|noimage|no img|no picture|no photo|image missing|no image available",
+        "no image found|no picture available|image not available|image not found|#n/a n/a",
+        "kein|keine|keine angabe|kein bild|kein foto|kein bild vorhanden|ohne bild|leer|fehlt|unbekannt",
+        "nicht vorhanden|nicht verfügbar|bild fehlt|folgt|bild folgt",
+        "aucun|aucune|aucune image|aucune photo|sans image|pas d'image|pas de photo|vide|inconnu",
+        "non disponible|à venir|en attente",
+        "ninguno|ninguna|sin imagen|sin imágen|sin foto|vacío|no disponible|próximamente|desconocido",
+        "nessuno|nessuna|nessuna immagine|senza immagine|senza foto|vuoto|nenhum|nenhuma|nenhuma imagem",
+        "sem imagem|sem foto|vazio|fără imagine|niciuna|pilt puudub|nav attēla|nėra|nėra nuotraukos",
+        "geen|geen afbeelding|geen foto|zonder afbeelding|leeg|ingen|inget|inga|ingen bild|ingen bilde",
+        "ingen billede|intet billede|saknas|bild saknas|ei kuvaa|ei ole",
+        "brak|brak zdjęcia|brak obrazka|brak obrazu|bez zdjęcia|bez obrázku|žádný|žádný obrázek",
+        "nema|nema slike|ni slike|nincs|nincs kép|yok|resim yok|görsel yok",
+        "tidak ada|tidak ada gambar|tiada|không|không có",
+        "нет|нет фото|нет картинки|нет изображения|без фото|отсутствует|немає|немає фото|пусто",
+        "няма|няма снимка|нема|χωρίς εικόνα|δεν υπάρχει",
+        "なし|無し|無|画像なし|画像無し|無画像|写真なし|イメージなし",
+        "无|無圖|無图|无图|无图片|暂无|暂无图片|暫無圖片|没有|沒有|없음|이미지 없음|사진 없음",
+        "ไม่มี|ไม่มีรูป|لا يوجد|لا توجد صورة|אין|אין תמונה|ללא תמונה|कोई नहीं|कोई छवि नहीं",
+    )
+    for word in line.split("|")
 )
+"""Words of programs, of shops, and of people in many languages, in small letters."""
 
 
 def is_placeholder(text: str) -> bool:
@@ -95,7 +58,7 @@ def is_placeholder(text: str) -> bool:
         return True
     if len(bare) > _LONGEST:
         return not bare.strip("-–—")
-    folded = bare.casefold()
+    folded = bare.casefold().replace("’", "'")
     return folded in _WORDS or _is_sign(folded)
 
 

@@ -27,7 +27,7 @@ _IMAGE_IN_PATH = re.compile(rf"{_HOST}[^?#]*?{EXTENSION}(?![a-z0-9])", re.IGNORE
 _ORIGIN = r"https?://(?=[^/]{1,63}/)(?:[a-z0-9]++(?:-+[a-z0-9]++)*+[.])+[a-z0-9]++(?:-+[a-z0-9]++)*+/"
 _PLAIN = r"[A-Za-z0-9._~!$&'()*+:@/?=\[\]-]*+"
 _CLEAN = r"[A-Za-z0-9._~!$&'()*+,:@/?=\[\]-]*+"
-PLAIN_URL = re.compile(rf"{_ORIGIN}{_PLAIN}(?:%[0-9A-Fa-f]{{2}}{_PLAIN})*+")
+PLAIN_URL = re.compile(rf"{_ORIGIN}{_PLAIN}(?:%[0-9A-Fa-f]{{2}}{_PLAIN})*+(?<!')")
 _CLEAN_URL = re.compile(rf"{_ORIGIN}{_CLEAN}(?:%[0-9A-Fa-f]{{2}}{_CLEAN})*+")
 
 BASE64 = re.compile(

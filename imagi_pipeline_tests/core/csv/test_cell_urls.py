@@ -8,6 +8,7 @@ from imagi_pipeline.core.csv.cell_urls import (
     CellKind,
     classify,
     find_items,
+    replaced,
 )
 from imagi_pipeline.core.csv.placeholders import is_placeholder
 from imagi_pipeline.core.csv.urls import is_plain_url, normalise
@@ -97,6 +98,9 @@ def test_markup_around_urls_is_taken_off(cell: str, items: list[str]) -> None:
             "؛",
             "&&",
             " && ",
+            "%0A",
+            "::",
+            "_x000D_\n",
             "|||",
             ";;",
             " / ",
@@ -126,6 +130,24 @@ def test_whatever_people_type_between_two_urls_ends_the_first(separator: str) ->
     assert not is_plain_url(BOOT + separator + LACE)
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        rf"[\"{ONE}\",\"{TWO}\"]",
+        rf'"[{{\"src\":\"{ONE}\",\"alt\":\"x\"}},{{\"src\":\"{TWO}\"}}]"',
+        rf"<img src=\"{ONE}\"><img src=\"{TWO}\">",
+        f"&quot;{ONE}&quot;,&quot;{TWO}&quot;",
+    ],
+)
+def test_quotes_that_were_escaped_once_too_often_are_read_as_quotes(cell: str) -> None:
+    assert find_items(cell) == [ONE, TWO]
+    assert replaced(cell, {1: "new", 2: "newer"}) == cell.replace(ONE, "new").replace(TWO, "newer")
+
+
+def test_a_quote_in_a_text_beside_a_url_stays_one() -> None:
+    assert find_items(rf'[{{"url":"{ONE}","alt":"5\" pipe"}}]') == [ONE]
+
+
 @pytest.mark.parametrize("separator", ["<br>", "，", "&&", " && ", "、", "\\n", "&#44;", "|"])
 def test_a_url_without_an_extension_ends_there_too(separator: str) -> None:
     assert find_items(BARE + separator + BOOT) == [BARE, BOOT]
@@ -133,7 +155,27 @@ def test_a_url_without_an_extension_ends_there_too(separator: str) -> None:
 
 @pytest.mark.parametrize(
     "quotes",
-    ["«»", "»«", "„“", "“”", "‚‘", "‘’", "‹›", "「」", "『』", "《》", "``", "''", '""', "<>", "()", "[]"],
+    [
+        "«»",
+        "»«",
+        "„“",
+        "“”",
+        "‚‘",
+        "‘’",
+        "‹›",
+        "「」",
+        "『』",
+        "《》",
+        "【】",
+        "＂＂",
+        "❝❞",
+        "``",
+        "''",
+        '""',
+        "<>",
+        "()",
+        "[]",
+    ],
 )
 def test_quotes_of_every_language_are_no_part_of_a_url(quotes: str) -> None:
     opening, closing = quotes[0], quotes[1]

@@ -52,3 +52,24 @@ def test_of_several_header_rows_the_last_names_the_columns_and_all_are_kept() ->
     assert (table.header[0], table.first_data_row) == ("item_sku", 4)
     assert references(table) == [(4, "main_image_url", 1, ONE), (4, "other_image_url1", 1, TWO)]
     assert enriched(data).startswith(data[: data.index(b"\nB-7")] + b",Output Image Urls,Image Errors\nB-7")
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "Pflichtfeld,Pflichtfeld,Pflichtfeld",
+        "TemplateType=fptcustom,Version=2021,Die oberen 3 Zeilen\nSKU,Produktname,URL Hauptbild",
+        "settings=attributeRow=4,,\nBilder,,\nSKU,Name,URL Hauptbild",
+        "Preisliste,,\nStand Mai,,",
+    ],
+)
+def test_the_header_is_the_row_that_names_the_images_right_above_them(above: str) -> None:
+    data = f"{above}\nitem_sku,item_name,main_image_url\nA,Boot,{ONE}\n".encode()
+    table = read_csv(data)
+    assert table.header == ["item_sku", "item_name", "main_image_url"]
+    assert [url for *_, url in references(table)] == [ONE]
+
+
+def test_titles_above_a_header_that_does_not_say_image_are_no_header() -> None:
+    table = read_csv(f"Price list\nAs of May\nsku,name,file\nA,Boot,{ONE}\n".encode())
+    assert table.header == ["sku", "name", "file"]

@@ -26,6 +26,9 @@ def cut(text: str, spans: list[Span]) -> list[str]:
         ('<a href="page.html">x</a>', []),
         ('<svg><image href="a.jpg"/></svg>', ["a.jpg"]),
         ("a < b", []),
+        ('<i style="background: red url(//a.com/1.jpg) 0 0"></i><img src=b.jpg>', ["//a.com/1.jpg", "b.jpg"]),
+        ('<i style="background-image:url(&quot;//a.com/1?a&amp;b&quot;)"></i>', ["//a.com/1?a&amp;b"]),
+        ('<p style="color:red">background: url</p>', []),
     ],
 )
 def test_html_shows_images_by_its_tags(text: str, urls: list[str]) -> None:

@@ -11,6 +11,17 @@ from imagi_pipeline.core.csv.placeholders import is_no_part_of_a_url, is_placeho
         *("", "  \u200b", "-", "———", "-" * 200, "\\N"),
         *("#REF!", "#N/A", "#¡VALOR!"),
         *("N/A", "None", "no_selection", "[null]", "kein Bild", "画像なし"),
+        *("#YOK", "#Н/Д", "########", "[object Object]", "\\0"),
+        *(
+            "Pas d’image",
+            "ΧΩΡΊΣ ΕΙΚΌΝΑ",
+            "geen foto",
+            "отсутствует",
+            "没有",
+            "사진 없음",
+            "ללא תמונה",
+            "N\\A",
+        ),
     ],
 )
 def test_words_for_no_image_are_known_in_many_languages(text: str) -> None:
