@@ -176,6 +176,7 @@ def status(
 ) -> None:
     """Tell how far a request is; without an id, how far the newest requests are."""
     with plain_errors(as_json):
+        Settings()  # a variable that is misspelt is told by every command
         if request_id is None:
             print_recent(_recent(url), as_json)
             return
@@ -409,6 +410,7 @@ def home(
     from imagi_pipeline.orchestration.instance import furnish_home
 
     with plain_errors(as_json):
+        Settings()
         folder = furnish_home()
         facts: dict[str, Any] = {"dagster_home": str(folder)}
         if move_storage:
@@ -462,7 +464,7 @@ def _awaited(client: GatewayClient, request_id: str) -> RequestStatus:
 def _downloads(
     client: GatewayClient, found: RequestStatus, folder: Path, *, images: bool, paths: bool
 ) -> list[str]:
-    from imagi_pipeline.core.archive import enriched_name
+    from imagi_pipeline.core.archive import copies_in, enriched_name
 
     if found.status != COMPLETED:
         return []
@@ -475,7 +477,7 @@ def _downloads(
         client.download(found.request_id, "report", report)
     if not (paths and images):
         client.download(found.request_id, "result", enriched)
-    return [str(enriched), str(report)]
+    return copies_in(folder, name, images=images)
 
 
 def _status_over_graphql(url: str, request_id: str) -> RequestStatus | None:

@@ -79,11 +79,11 @@ def places(own: Store, found: RequestStatus) -> dict[str, Any]:
 
 
 def copies(document: dict[str, Any], output: Path, *, images: bool, paths: bool) -> list[str]:
-    """Write what a completed request gives into a folder; the paths of the enriched CSV and the report.
+    """Write what a completed request gives into a folder; return the paths: CSV, report, images.
 
     The copy of the CSV has the public URLs of the images, or with `paths` those of the `images` beside it.
     """
-    from imagi_pipeline.core.archive import archive_members, enriched_name
+    from imagi_pipeline.core.archive import archive_members, copies_in, enriched_name
     from imagi_pipeline.core.storage.store import Store
 
     own, folder, request_id, name = store(), Store(output), document["request_id"], document["file"]
@@ -98,7 +98,7 @@ def copies(document: dict[str, Any], output: Path, *, images: bool, paths: bool)
         _copy(document["report"], report)
     if not (paths and images):
         _copy(document["result"], enriched)
-    return [str(enriched), str(report)]
+    return copies_in(output, name, images=images)
 
 
 def _copy(stored: str, target: Path) -> None:

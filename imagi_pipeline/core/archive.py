@@ -7,7 +7,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from imagi_pipeline.core.csv.enriching import enriched_pieces
 from imagi_pipeline.core.csv.limits import CsvLimits
@@ -46,6 +46,15 @@ def enriched_name(name: str) -> str:
     """Return what the enriched CSV of an uploaded `name` is called outside of the storage."""
     path = PurePath(name)
     return f"{path.stem}_enriched{path.suffix}"
+
+
+def copies_in(folder: Path, name: str, *, images: bool) -> list[str]:
+    """Return the paths of what a request of an uploaded `name` left in a folder; `images` were wanted too."""
+    stem = PurePath(name).stem
+    found = [folder / enriched_name(name), folder / f"{stem}_report.csv"]
+    if images and (folder / f"{stem}_images").is_dir():  # there is none when every image failed
+        found.append(folder / f"{stem}_images")
+    return [str(path) for path in found]
 
 
 def zipped(members: Members) -> Iterator[bytes]:

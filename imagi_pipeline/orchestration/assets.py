@@ -22,6 +22,7 @@ from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.image_lookup import Image, images_of_keys, requests_naming
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.options import MOST, WORDS
+from imagi_pipeline.core.storage.manifests import RequestManifest
 from imagi_pipeline.core.storage.store import Store, remove_if_empty
 from imagi_pipeline.orchestration import event_metadata as metadata
 from imagi_pipeline.orchestration.checks import (
@@ -222,7 +223,7 @@ def finish_request(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iter
         if COMPRESSION_REPORT in context.selected_asset_keys:
             yield from _write_report(context, imagi, upload)
         if ENRICHED_CSV in context.selected_asset_keys:
-            yield from _write_enriched_csv(context, imagi, upload())
+            yield from _write_enriched_csv(context, imagi, *upload())
 
 
 @dg.graph(
@@ -293,33 +294,36 @@ def _has_ended(context: dg.OpExecutionContext) -> bool:
     return run is None or run.is_finished
 
 
-def _read_upload(context: dg.OpExecutionContext, imagi: ImagiResource) -> CsvTable:
+def _read_upload(context: dg.OpExecutionContext, imagi: ImagiResource) -> tuple[RequestManifest, CsvTable]:
     store, request_id = imagi.store(), context.partition_key
     manifest = read_manifest(store, request_id)
-    return read_upload(store, request_id, manifest, imagi.settings().csv_limits)
+    return manifest, read_upload(store, request_id, manifest, imagi.settings().csv_limits)
 
 
 def _write_report(
-    context: dg.OpExecutionContext, imagi: ImagiResource, upload: Callable[[], CsvTable]
+    context: dg.OpExecutionContext,
+    imagi: ImagiResource,
+    upload: Callable[[], tuple[RequestManifest, CsvTable]],
 ) -> Iterator[dg.Output[None]]:
     store, request_id = imagi.store(), context.partition_key
     chunks = _chunks(context, imagi)
-    data = reports.with_places(reports.join_csv([chunk["report"] for chunk in chunks]), upload())
+    manifest, table = upload()
+    data = reports.with_places(reports.join_csv([chunk["report"] for chunk in chunks]), table)
     store.write(store.report(request_id), data)
     report = reports.Table(data)
     summary = reports.summarize(report)
     tag_end(context, summary)
     _remove_work(context, store, request_id)
     pairs = [pair for chunk in chunks for pair in chunk["thumbnails"]]
-    yield dg.Output(None, "compression_report", metadata=metadata.of_report(report, summary, pairs))
+    shown = metadata.of_report(manifest.name, report, summary, pairs)
+    yield dg.Output(None, "compression_report", metadata=shown)
     report_check(context, every_image_compressed, lambda: images_compressed(summary))
 
 
 def _write_enriched_csv(
-    context: dg.OpExecutionContext, imagi: ImagiResource, table: CsvTable
+    context: dg.OpExecutionContext, imagi: ImagiResource, manifest: RequestManifest, table: CsvTable
 ) -> Iterator[dg.Output[None]]:
     store, request_id = imagi.store(), context.partition_key
-    manifest = read_manifest(store, request_id)
     report = read_report(store, request_id)
     path = store.result(request_id, manifest.name)
     outputs, errors = reports.outcomes(report, imagi.settings().public_url)

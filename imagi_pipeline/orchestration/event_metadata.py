@@ -60,10 +60,11 @@ def _warnings(found: CsvFindings) -> Metadata:
     return {"warnings": dg.MetadataValue.json(messages)} if messages else {}
 
 
-def of_report(report: Table, summary: ReportSummary, pairs: list[dict[str, Any]]) -> Metadata:
+def of_report(file: str, report: Table, summary: ReportSummary, pairs: list[dict[str, Any]]) -> Metadata:
     """Return the metadata of compression_report: savings, failures, some images before and after."""
     failures = ({**asdict(group), **group.first[0]} for group in failure_groups(report, 1))
     shown: Metadata = {
+        "file": file,
         "images": summary.images,
         "compressed": summary.compressed,
         "reused": summary.reused,

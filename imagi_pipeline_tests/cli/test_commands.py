@@ -82,10 +82,11 @@ def test_the_copy_of_the_csv_has_public_urls_unless_paths_of_images_beside_it_ar
     products: Path, tmp_path: Path, options: list[str], has_images: bool
 ) -> None:
     answer = document(imagi("process", products, "--output", tmp_path / "out", "--json", *options))
-    copy, report = map(Path, answer["copies"])
+    copy, report, *images = map(Path, answer["copies"])
     assert copy.read_bytes() == Path(answer["result"]).read_bytes()
     assert report.read_bytes() == Path(answer["report"]).read_bytes()
-    assert (tmp_path / "out" / "products_images").exists() == has_images
+    folder = tmp_path / "out" / "products_images"
+    assert (folder.exists(), images) == (has_images, [folder] if has_images else [])
 
 
 def test_process_replaces_urls_in_place_when_told_to(products: Path) -> None:
@@ -185,11 +186,12 @@ def test_a_photograph_in_a_png_is_made_what_the_options_allow(tmp_path: Path, im
     assert suffixes == [".png", ".jpg", ".webp"]
 
 
+@pytest.mark.parametrize("arguments", [("process", "products.csv"), ("status",), ("home",)])
 def test_a_variable_that_is_no_setting_is_refused_in_one_plain_line(
-    products: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMAGI_LONGEST_SIZE", "100")
-    done = imagi("process", products)
+    done = imagi(*arguments)
     assert (done.returncode, done.stdout) == (1, "")
     told = "imagi: There is no setting IMAGI_LONGEST_SIZE. Did you mean IMAGI_LONGEST_SIDE?"
     assert " ".join(done.stderr.split()) == told

@@ -46,8 +46,9 @@ def test_submit_waits_and_brings_back_the_enriched_csv(
     answer = document(done)
     assert (answer["status"], answer["file"]) == ("completed", "Produkte ä.csv")
     assert (answer["images_total"], answer["images_failed"]) == (3, 1)
-    enriched, report = (Path(copy) for copy in answer["copies"])
+    enriched, report, folder = (Path(copy) for copy in answer["copies"])
     assert (enriched.name, report.name) == ("Produkte ä_enriched.csv", "Produkte ä_report.csv")
+    assert (folder.name, folder.is_dir()) == ("Produkte ä_images", True)
     rows = list(csv.DictReader(enriched.read_text().splitlines()))
     images = [row["Output Image Urls"] for row in rows]
     assert images == ["Produkte ä_images/submit-1.jpg", "Produkte ä_images/submit-2.jpg", ""]

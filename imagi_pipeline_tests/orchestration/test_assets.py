@@ -191,6 +191,7 @@ def test_the_report_shows_savings_failures_and_pictures(
     done = installation.process(csv_of(urls))
 
     shown: dict[str, Any] = installation.metadata("compression_report", done.request_id)
+    assert shown["file"] == "products.csv"
     before, after = len(image_host.files["/a.jpg"]), done.bytes_after
     assert (shown["bytes_before"], shown["bytes_after"]) == (before, after) == (done.bytes_before, after)
     assert shown["savings_percent"] == pytest.approx(100 * (1 - shown["bytes_after"] / before), abs=0.01)

@@ -77,7 +77,7 @@ def summary() -> Any:
 
 def test_a_report_tells_what_was_saved_and_shows_images_before_and_after() -> None:
     pair = {"key": "shoe", "before": "QQ==", "after": "Qg==", "bytes_before": 2000, "bytes_after": 1000}
-    told = of_report([], summary(), [pair])  # type: ignore[arg-type]  # any rows will do
+    told = of_report("a.csv", [], summary(), [pair])  # type: ignore[arg-type]  # any rows will do
     assert told["savings_percent"] == 50
     assert "| shoe | 2,000 -> 1,000 |" in told["contact_sheet"].md_str
     assert "failures" not in told
