@@ -34,6 +34,7 @@ from imagi_pipeline.core.images.compression_settings import CompressionSettings,
 from imagi_pipeline.core.images.jpeg_coefficients import DEAD_ZONE, LEAST_RATIO, Huffman
 from imagi_pipeline.core.images.jpeg_quality import COARSER_CHROMA
 from imagi_pipeline.core.images.jpeg_steps import jpegli_steps
+from imagi_pipeline.core.images.saving import saved
 
 QUALITIES = (30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
 SETTINGS = (10, 20, 30, 40, 45, 50, 60, 65, 70, 75, 80, 85, 90, 95)
@@ -95,6 +96,7 @@ def measure(kodak: Path) -> None:
             for setting in SETTINGS:
                 data = pyjpegli.encode(image.tobytes(), *image.size, quality=setting)
                 row("original", "jpegli", setting, data)
+                row("original", "webp", setting, saved(image, "WEBP", quality=setting, method=4))
             for quality, subsampling in SOURCES:
                 source = plain(image, quality, subsampling)
                 for setting in SETTINGS:
@@ -125,7 +127,7 @@ def fitted_knots(rows: list[dict[str, str]], kinds: set[str]) -> dict[tuple[str,
     target = [means["original", "pillow"][quality] for quality in QUALITIES]
     found = {}
     for (source, way), reached in means.items():
-        if way in ("jpegli", "requantized"):
+        if way != "pillow":
             settings = sorted(reached)
             rising = np.maximum.accumulate([reached[setting] for setting in settings])
             found[source, way] = np.interp(target, rising, settings, left=np.nan, right=np.nan)

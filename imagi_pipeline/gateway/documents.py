@@ -208,7 +208,7 @@ class Image(BaseModel):
     )
     settings: str | None = Field(
         description="Version of the compression, preset, quality, format and longest side it was made with.",
-        examples=["v4-balanced-q80-same"],
+        examples=["v5-balanced-q80-same"],
     )
     encoder: str | None = Field(
         description="What made the bytes: coefficients (a JPEG that never became pixels), jpegli, oxipng, "

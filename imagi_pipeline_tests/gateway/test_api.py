@@ -140,9 +140,9 @@ def test_png_and_format_are_chosen_by_fields_of_the_form_and_in_the_query(
 ) -> None:
     image_host.files["/chosen.png"] = saved(photo(), "PNG")
     text = f"id,Image\n1,{image_host.base}/chosen.png\n"
-    lossless = accepted(service, text, "chosen.csv", data={"png": "lossless"})
+    lossless = accepted(service, text, "chosen.csv", data={"png": "lossless", "format": "auto"})
     by_field = accepted(service, text, "chosen.csv", data={"format": "auto"})
-    query = "filename=chosen.csv&format=auto-webp&png=lossless&quality=70"
+    query = "filename=chosen.csv&format=auto-webp&png=auto&quality=70"
     by_query = requests.post(
         f"{service.gateway}{API}/upload_csv/?{query}",
         data=text,
@@ -158,9 +158,9 @@ def test_png_and_format_are_chosen_by_fields_of_the_form_and_in_the_query(
             f"image/{image['format'].lower()}"
         )
     assert made == {
-        lossless: ("oxipng", "PNG", "balanced-q80-same-losslesspng"),
+        lossless: ("oxipng", "PNG", "balanced-q80-auto-losslesspng"),
         by_field: ("jpegli", "JPEG", "balanced-q80-auto"),
-        by_query: ("pillow", "WEBP", "balanced-q70-auto-webp-losslesspng"),
+        by_query: ("pillow", "WEBP", "balanced-q70-auto-webp"),
     }
     assert "format is one of" in upload(service, text, data={"format": "webp-auto"}).text
 

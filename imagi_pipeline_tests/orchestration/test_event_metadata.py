@@ -31,7 +31,7 @@ RECORD = ImageRecord(
     width=20,
     height=15,
     kept_source=False,
-    settings="v4-balanced-q80-same",
+    settings="v5-balanced-q80-same",
     etag=None,
     last_modified=None,
     checked_at=0.0,
@@ -44,7 +44,7 @@ def test_an_image_tells_its_facts_and_the_versions_that_dagster_compares() -> No
     assert event.metadata["dimensions"].value == "40x30 -> 20x15"
     assert event.metadata["format"].value == "PNG -> JPEG (encoder not told)"
     assert event.tags
-    assert event.tags["dagster/code_version"] == "v4"
+    assert event.tags["dagster/code_version"] == "v5"
     assert event.tags["dagster/data_version"] == RECORD.data_version
 
 

@@ -161,7 +161,7 @@ def test_a_request_folder_of_the_gateway_keeps_its_id_and_options(
     manifest = RequestManifest("shop.csv", ("Images",), "http://a/", options=CompressionOptions(quality=60))
     (folder / "request.json").write_bytes(manifest.to_json())
     (request,) = look(installation)
-    assert (request.run_key, request.tags["imagi/settings"]) == (request_id, "v4-balanced-q60-same")
+    assert (request.run_key, request.tags["imagi/settings"]) == (request_id, "v5-balanced-q60-same")
     settled = replace(manifest, settings="balanced-q60-same")
     assert installation.store.read_manifest(request_id) == settled
     launch(installation, request)

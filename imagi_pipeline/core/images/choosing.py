@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from PIL import Image
 
 from imagi_pipeline.core.images.colour_tags import told_colour
-from imagi_pipeline.core.images.compressed_image import Encoded
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import Picture
 from imagi_pipeline.core.images.opening import SourceImage
@@ -44,6 +43,7 @@ def output_formats_of(
     transparent = image.mode in {"LA", "RGBA"}
     # Lossy compression blurs the scans and line drawings that come in black and white.
     lossless = transparent or source.image.mode == "1" or settings.is_lossless
+    lossless = lossless or (settings.png == "lossless" and source.format == "PNG")
     lossy = ("JPEG", "WEBP") if settings.output_format == "auto-webp" else ("JPEG",)
     large = image.width * image.height > _LARGE_IMAGE
     by_content = source.format in _HOLDING_DRAWINGS and not lossless and image.mode != "I;16"
@@ -68,12 +68,12 @@ def _holding(wanted: str, image: Image.Image, transparent: bool) -> str:
     return "PNG"
 
 
-def best_format(encoded: Mapping[str, Encoded]) -> str:
+def best_format(sizes: Mapping[str, int]) -> str:
     """Return, of files of the same quality, the one with the fewest bytes; a lossy one only if it saves much.
 
     What lies in between stays PNG: JPEG and WebP cannot keep what a quality promises for text and edges.
     """
-    return min(encoded, key=lambda name: len(encoded[name].data) * (1 if name == "PNG" else _LOSSY_COUNTS))
+    return min(sizes, key=lambda name: sizes[name] * (1 if name == "PNG" else _LOSSY_COUNTS))
 
 
 def loses_by_reencoding(source: SourceImage) -> bool:

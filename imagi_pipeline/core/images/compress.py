@@ -133,7 +133,10 @@ def _recompress(source: SourceImage, settings: CompressionSettings) -> Compresse
     failure = f"The {source.description} could not be written as {' or '.join(formats)}."
     with failing_as(ErrorCode.ENCODING_FAILED, failure):
         made = {each: encode(source, picture.image, each, settings) for each in formats}
-    output_format = best_format(made)
+    sizes = {each: len(encoded.data) for each, encoded in made.items()}
+    if kept is not None and source.format in sizes:
+        sizes[source.format] = min(sizes[source.format], len(kept))
+    output_format = best_format(sizes)
     encoded = made[output_format]
     # Pixels that stay the same are worth every byte; others only if it is many.
     most = 1.0 if encoded.encoder == "oxipng" else _WORTHWHILE_SIZE

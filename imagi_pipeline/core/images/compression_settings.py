@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Raise it with every change that changes compressed bytes: images compressed before become stale."""
 
 ALGORITHM = f"v{ALGORITHM_VERSION}"
@@ -76,7 +76,7 @@ class CompressionSettings:
 
     @property
     def fingerprint(self) -> str:
-        """Return a text of everything that changes the output bytes, such as `v4-balanced-q80-same`."""
+        """Return a text of everything that changes the output bytes, such as `v5-balanced-q80-same`."""
         return f"{ALGORITHM}-{self.identity}"
 
     @classmethod

@@ -10,6 +10,7 @@ from imagi_pipeline.core.images.compressed_image import Encoded
 from imagi_pipeline.core.images.compression_settings import CompressionSettings
 from imagi_pipeline.core.images.developing import in_8_bits
 from imagi_pipeline.core.images.jpeg_encoding import encode_jpeg
+from imagi_pipeline.core.images.jpeg_quality import webp_quality
 from imagi_pipeline.core.images.opening import SourceImage
 from imagi_pipeline.core.images.png_encoding import encode_png
 from imagi_pipeline.core.images.saving import saved
@@ -39,13 +40,14 @@ def _encode_by_pillow(
     source: SourceImage, image: Image.Image, output_format: str, settings: CompressionSettings
 ) -> bytes:
     fast = settings.preset == "fast"
-    quality = settings.effective_quality
     image = in_8_bits(image) if image.mode == "I;16" else image
     if output_format == "WEBP":
         lossless = settings.is_lossless or _is_lossless_webp(source)
         method = 2 if fast else 4
-        return saved(image, "WEBP", quality=quality, method=method, lossless=lossless, exact=lossless)
-    return saved(image, "AVIF", quality=quality, speed=8 if fast else 6, max_threads=1)
+        quality = settings.effective_quality
+        told = quality if lossless else webp_quality(quality)
+        return saved(image, "WEBP", quality=told, method=method, lossless=lossless, exact=lossless)
+    return saved(image, "AVIF", quality=settings.effective_quality, speed=8 if fast else 6, max_threads=1)
 
 
 def _is_lossless_webp(source: SourceImage) -> bool:

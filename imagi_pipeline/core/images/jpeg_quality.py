@@ -1,8 +1,9 @@
-"""Give quality one meaning: the same number looks equally good whichever way makes the JPEG.
+"""Give quality one meaning: the same number looks equally good whichever way makes the JPEG or WebP.
 
 A quality means the SSIMULACRA2 that libjpeg (Pillow, 4:2:0) reaches with that number from the original
 picture. The knots below come from `benchmarks/jpeg_quality.py`: each way is within a point of that on average
 over all its pictures, and over its photographs and products alone, which gain less than pages of text do.
+WebP is fitted to photographs and products: what is flat is smaller as PNG.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from imagi_pipeline.core.images.jpeg_steps import jpegli_steps
 
 _QUALITIES = (1, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 100)
 _JPEGLI = (1, 23.2, 36.5, 51.5, 61, 71.2, 75.9, 81.2, 86, 90.5, 95, 100)
+_WEBP = (1, 32.5, 46.2, 58.4, 68.2, 77.1, 79.4, 82.6, 86, 89.8, 95, 100)
 _SUBSAMPLED = (1, 20, 28.7, 44.5, 55.2, 67.1, 72.3, 78.4, 84, 89, 94.5, 99)
 _FULL_CHROMA = (1, 20.5, 28.6, 41.8, 52.4, 64.5, 70.9, 76.3, 80.7, 86.7, 92.8, 99)
 
@@ -30,6 +32,11 @@ equal SSIMULACRA2."""
 def jpegli_quality(quality: int) -> int:
     """Return what jpegli is told, which knows whole numbers only."""
     return round(_between(_QUALITIES, _JPEGLI, quality))
+
+
+def webp_quality(quality: int) -> float:
+    """Return what libwebp is told."""
+    return _between(_QUALITIES, _WEBP, quality)
 
 
 @functools.lru_cache

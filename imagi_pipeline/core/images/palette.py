@@ -20,7 +20,7 @@ _LARGE_IMAGE = 8_000_000
 """Pixels above which looking for a palette takes too long: 0.4 s a million, and 35 bytes of memory each."""
 
 _QUALITIES = (1, 30, 50, 60, 70, 80, 90, 95, 100)
-_LEAST = (40, 50, 65, 76, 81, 87, 93, 96, 100)
+_LEAST = (40, 50, 65, 76, 81, 88, 93, 96, 100)
 """The least quality that libimagequant must reach on its own scale of 0 to 100, by our quality."""
 
 _GAMMA = 1.21

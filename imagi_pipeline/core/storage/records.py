@@ -42,7 +42,7 @@ class ImageRecord:
 
     @property
     def algorithm(self) -> str:
-        """Return the version of the algorithm that made the image, such as `v4`."""
+        """Return the version of the algorithm that made the image, such as `v5`."""
         return self.settings.partition("-")[0]
 
     @property

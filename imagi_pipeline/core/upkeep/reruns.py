@@ -124,7 +124,7 @@ def plan_recompression(
 ) -> Plan:
     """Return the existing requests that refer to an image that another version of the algorithm made.
 
-    `algorithm` is the version that counts, such as `v4`. `attempted` are the times, in seconds since 1970, at
+    `algorithm` is the version that counts, such as `v5`. `attempted` are the times, in seconds since 1970, at
     which requests were last run with it: what is still of another since before then is gone or out of reach.
     """
     checks = _Checks(store)

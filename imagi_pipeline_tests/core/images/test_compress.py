@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -305,8 +306,9 @@ def test_by_content_a_photograph_becomes_a_jpeg_and_a_drawing_stays_what_it_is()
     assert compress(saved(photo(), "PNG"), DEFAULT).format == "PNG"
     assert compress(saved(drawing(), "PNG"), by_content).format == "PNG"
     assert compress(saved(drawing(), "JPEG", quality=95), by_content).format == "JPEG"
-    unchanged = CompressionSettings("lossless", output_format="auto")
-    assert compress(saved(photo(), "PNG"), unchanged).format == "PNG"
+    for unchanged in (CompressionSettings("lossless"), CompressionSettings(png="lossless")):
+        settings = replace(unchanged, output_format="auto-webp")
+        assert compress(saved(photo(), "PNG"), settings).format == "PNG"
 
 
 def test_where_webp_is_allowed_the_smaller_of_jpeg_and_webp_is_made_of_a_photograph() -> None:
@@ -320,6 +322,16 @@ def test_where_webp_is_allowed_the_smaller_of_jpeg_and_webp_is_made_of_a_photogr
     assert compress(saved(photo(), "PNG"), by_content).suffix == ".webp"
     assert compress(saved(drawing(), "PNG"), by_content).format == "PNG"
     assert compress(saved(photo(), "JPEG", quality=95), by_content).encoder == "coefficients"
+
+
+def test_a_png_that_is_smaller_than_what_we_make_of_it_is_compared_by_its_own_bytes() -> None:
+    picture = drawing()
+    picture.paste(photo(64, 120), (0, 0))
+    source = compress(saved(picture, "PNG"), CompressionSettings("small", png="lossless")).data
+
+    image = compress(source, CompressionSettings("fast", quality=95, output_format="auto"))
+
+    assert (image.format, image.kept_source) == ("PNG", True)
 
 
 def test_a_large_photograph_that_is_a_png_becomes_a_jpeg_as_a_small_one_does() -> None:

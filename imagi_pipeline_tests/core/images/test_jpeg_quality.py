@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from imagi_pipeline.core.images.jpeg_quality import COARSER_CHROMA, jpegli_quality, steps_of
+from imagi_pipeline.core.images.jpeg_quality import COARSER_CHROMA, jpegli_quality, steps_of, webp_quality
 
 QUALITIES = range(1, 101)
 
@@ -25,3 +25,10 @@ def test_jpegli_is_told_whole_numbers_that_rise_with_the_quality() -> None:
     told = [jpegli_quality(quality) for quality in QUALITIES]
     assert told == sorted(told)
     assert (told[0], told[74], told[-1]) == (1, 76, 100)
+
+
+def test_libwebp_is_told_more_than_the_quality_where_it_would_look_worse() -> None:
+    told = [webp_quality(quality) for quality in QUALITIES]
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (1, 100)
+    assert told[79] > 80
