@@ -177,7 +177,6 @@ TESTED_THROUGH = {
     "orchestration/jobs.py": "test_definitions.py",
     "orchestration/local_run.py": "cli/test_commands.py",
     "orchestration/partitions.py": "orchestration/test_assets.py",
-    "orchestration/progress.py": "orchestration/test_assets.py",
     "orchestration/request_files.py": "orchestration/test_assets.py",
     "orchestration/resources.py": "test_definitions.py",
     "service/code_server.py": "service/test_serve.py",

@@ -36,6 +36,7 @@ from imagi_pipeline.orchestration.internals.event_batches import (
     reported_data_versions,
 )
 from imagi_pipeline.orchestration.partitions import COMPRESSED_IMAGE, images_partitions_def
+from imagi_pipeline.orchestration.run_launcher import change_tags_alone
 
 SECONDS_BETWEEN_FLUSHES = 1.0
 MOST_EVENTS_IN_A_BATCH = 500
@@ -107,6 +108,23 @@ def tag_end(context: Context, summary: ReportSummary) -> None:
         bytes_after=summary.bytes_after,
     )
     _tag_figures(context, figures)
+
+
+def count_images(instance: dg.DagsterInstance, run_id: str, done: int, failed: int) -> None:
+    """Add to what a run has counted, which others do at the same time.
+
+    It is never more than there is: a chunk that is begun again counts again what a killed worker had counted.
+    """
+    with change_tags_alone(instance, run_id):
+        run = instance.get_run_by_id(run_id)
+        before = Figures.of(run.tags if run else {})
+        total = before.images_total or 0
+        figures = replace(
+            before,
+            images_done=min(before.images_done + done, total),
+            images_failed=min(before.images_failed + failed, total),
+        )
+        instance.add_run_tags(run_id, {PROGRESS_TAG: str(figures)})
 
 
 def add_image_partitions(context: Context, keys: Sequence[str]) -> None:
@@ -221,12 +239,12 @@ class ImageProgress:
 
     def _count(self) -> None:
         if self._done > self._counted:
-            before = _figures(self._context)
-            done, failed = self._done, self._failed
             if self._is_one_of_many:
-                done += before.images_done - self._counted
-                failed += before.images_failed - self._counted_failed
-            _tag_figures(self._context, replace(before, images_done=done, images_failed=failed))
+                done, failed = self._done - self._counted, self._failed - self._counted_failed
+                count_images(self._context.instance, self._context.run.run_id, done, failed)
+            else:
+                figures = replace(_figures(self._context), images_done=self._done, images_failed=self._failed)
+                _tag_figures(self._context, figures)
         self._counted, self._counted_failed = self._done, self._failed
         self._counted_at = time.monotonic()
 

@@ -35,7 +35,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,7 +46,7 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, deserialize_value
 
 from imagi_pipeline.contract import MAX_RETRIES_TAG
-from imagi_pipeline.orchestration.internals.postgres_run_locks import hold_lock, is_held
+from imagi_pipeline.orchestration.internals.postgres_run_locks import alone, hold_lock, is_held
 
 _CODE_SERVER_TIMEOUT_SECONDS = 5
 
@@ -152,6 +152,14 @@ def hold_run_lock(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
             yield
     finally:
         _release(descriptor, path)
+
+
+def change_tags_alone(instance: dg.DagsterInstance, run_id: str) -> AbstractContextManager[None]:
+    """Let nobody else change the tags of a run who asks here too. Only with PostgreSQL a run has more than
+    one process that might.
+    """
+    url = _postgres_url(instance)
+    return alone(url, f"{run_id}.tags") if url else nullcontext()
 
 
 def step_lock(run_id: str, step_key: str) -> str:

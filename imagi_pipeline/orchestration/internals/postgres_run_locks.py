@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 SECONDS_BETWEEN_LOOKS = 5.0
 _KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 _TAKE = sa.text("SELECT pg_advisory_lock_shared(hashtextextended(:name, 0))")
+_TAKE_ALONE = sa.text("SELECT pg_advisory_lock(hashtextextended(:name, 0))")
 _TRY = sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
@@ -33,6 +34,17 @@ def hold_lock(url: str, run_id: str) -> Iterator[None]:
     finally:
         stop.set()
         holder.join()
+
+
+@contextlib.contextmanager
+def alone(url: str, name: str) -> Iterator[None]:
+    """Let one process or thread at a time be within, of all that name the same; a name is no run's id.
+
+    Raises DBAPIError without a database.
+    """
+    with _engine(url).connect() as connection:
+        connection.execute(_TAKE_ALONE, {"name": name})
+        yield
 
 
 def is_held(url: str, run_id: str) -> bool:
