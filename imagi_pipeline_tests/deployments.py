@@ -61,6 +61,11 @@ class Deployment:
         """A worker, as on another machine."""
         return self._start(unit, self._machine(f"worker{len(self.processes)}"))
 
+    def workers_of_runs(self) -> list[subprocess.Popen[bytes]]:
+        """The processes of `imagi-worker.service` that are not stopped."""
+        commands = [(process, str(process.args)) for process in self.processes if process.poll() is None]
+        return [process for process, text in commands if "worker" in text and "--chunks" not in text]
+
     def kill_machine(self, process: subprocess.Popen[bytes]) -> None:
         """End a process and all that it started at once."""
         os.killpg(process.pid, signal.SIGKILL)

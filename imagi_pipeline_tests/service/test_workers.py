@@ -221,6 +221,27 @@ def test_a_chunk_whose_machine_dies_goes_on_at_another(
     assert {Path(url).stem for url in stored} <= set(deployed.image_partitions()["materializedPartitions"])
 
 
+def test_a_large_csv_goes_on_when_the_machine_of_its_run_dies(
+    deployment: Deployment,
+    deployed: Service,
+    chunk_workers: list[subprocess.Popen[bytes]],
+    image_host: ImageHost,
+) -> None:
+    image_host.delay = 0.5
+    request_id = upload_large(deployed, image_host.add(*names("run")))
+    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done >= 64)
+    of_runs = deployment.workers_of_runs()
+    deployment.start_worker()
+    for process in of_runs:
+        deployment.kill_machine(process)
+    done = wait_for(
+        lambda: (found := deployed.status(request_id)) and found.status == "completed" and found, 300
+    )
+    assert (done.images_total, done.images_done, done.images_failed) == (400, 400, 0)
+    assert set(image_host.asked.values()) == {1}  # who had the chunks went on with them
+    assert len({row["Output Image Urls"] for row in result(deployed, request_id)}) == 400
+
+
 def test_a_broker_that_is_killed_and_started_again_loses_no_chunk(
     deployed: Service,
     broker: RedisServer,
