@@ -54,7 +54,6 @@ _HARD_BREAK = re.compile(
     re.IGNORECASE,
 )
 _BEGINS_HARD_BREAK = re.compile(r"[<\[\\]|&&|&(?:nbsp|#)|_x000", re.IGNORECASE)
-_BREAKS_OF_PLAIN_TEXT = ("&&", "&nbsp;", "_x000")
 # Here another URL begins right behind the extension of an image: x.jpghttps://, x.jpg#https://, x.jpg%0Ahttps://.
 _NO_SEPARATOR = re.compile(
     rf"({EXTENSION})(?:%(?:0[AD9]|2C|3B|7C|20)|[#~^*+!$:@%\u200b\u2060\ufeff])*+(?=https?://)", re.IGNORECASE
@@ -155,7 +154,8 @@ def find_items(cell: str) -> list[str]:
     """
     text = _as_meant(cell)
     pieces = _SEPARATORS.split(text)
-    is_plain = text.count("//") == len(pieces) and not any(map(text.__contains__, _BREAKS_OF_PLAIN_TEXT))
+    is_plain = text.count("//") == len(pieces) and "&&" not in text and "&nbsp;" not in text
+    is_plain = is_plain and "_x000" not in text
     if is_plain and all(map(PLAIN_URL.fullmatch, pieces)):
         return pieces
     if is_placeholder(text):
