@@ -44,10 +44,15 @@ class Deployment:
         (machine / "workspace.yaml").write_text(workspace.replace(CODE_SOCKET, str(machine / "code.sock")))
         code = self._start("imagi-code.service", machine)
         wait_for((machine / "code.sock").exists)
-        for name in ("imagi-daemon.service", "imagi-web.service"):
-            self._start(name, machine)
+        self.daemon = self._start("imagi-daemon.service", machine)
+        self._start("imagi-web.service", machine)
         ui = f"http://127.0.0.1:{self.web_port}"
         return Service(code, ui, self.start_gateway(), machine)  # type: ignore[arg-type]
+
+    def restart_daemon(self) -> None:
+        """Kill the daemon and start it again, as systemd does."""
+        self.kill_machine(self.daemon)
+        self.daemon = self._start("imagi-daemon.service", self.folder / "service")
 
     def start_gateway(self) -> str:
         """A gateway, as on another machine; its URL."""

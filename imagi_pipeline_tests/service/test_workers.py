@@ -242,6 +242,23 @@ def test_a_large_csv_goes_on_when_the_machine_of_its_run_dies(
     assert len({row["Output Image Urls"] for row in result(deployed, request_id)}) == 400
 
 
+def test_a_daemon_that_is_killed_and_started_again_changes_nothing(
+    deployment: Deployment,
+    deployed: Service,
+    chunk_workers: list[subprocess.Popen[bytes]],
+    image_host: ImageHost,
+) -> None:
+    image_host.delay = 0.5
+    request_id = upload_large(deployed, image_host.add(*names("daemon")))
+    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done >= 64)
+    deployment.restart_daemon()
+    done = deployed.finished(request_id)
+    assert (done.status, done.images_done, done.images_failed) == ("completed", 400, 0)
+    assert set(image_host.asked.values()) == {1}
+    next_id = upload(deployed, image_host.add("after.jpg"))
+    assert deployed.finished(next_id).status == "completed"
+
+
 def test_a_broker_that_is_killed_and_started_again_loses_no_chunk(
     deployed: Service,
     broker: RedisServer,
