@@ -27,7 +27,8 @@ MARK = ".run_submitted"
 
 SECONDS_BETWEEN_LOOKS_AT_THE_MARK = 0.05
 SECONDS_WHILE_RUNS_WAIT = 0.2
-"""Seconds to the next look at the queue; longer if a look takes long, so that the daemon is mostly idle."""
+"""Seconds from one look at the queue to the next; more if a look takes long, as one does that starts runs:
+the daemon rests for as long as it looked."""
 
 _DAEMON = "dagster._daemon.run_coordinator.queued_run_coordinator_daemon"
 
@@ -92,5 +93,5 @@ def _pause(daemon: Any, instance: dg.DagsterInstance, look: float) -> float:
     """Return the seconds from one look to the next, when nothing is submitted."""
     interval = float(daemon.interval_seconds)
     if instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])):
-        return min(interval, max(SECONDS_WHILE_RUNS_WAIT, 10 * look))
+        return min(interval, max(SECONDS_WHILE_RUNS_WAIT, 2 * look))
     return interval

@@ -122,6 +122,26 @@ def test_while_runs_wait_for_a_place_the_daemon_looks_again_and_again(
         assert not looked.acquire(timeout=5 * run_queue.SECONDS_WHILE_RUNS_WAIT), "nothing waits any more"
 
 
+def test_a_look_that_starts_runs_is_followed_by_the_next_after_as_long(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(instance)
+    looks: list[tuple[float, float]] = []
+    enough = threading.Event()
+
+    def look() -> None:
+        began = time.monotonic()
+        time.sleep(1.0)
+        looks.append((began, time.monotonic()))
+        if len(looks) > 2:
+            enough.set()
+
+    with running_daemon(instance, monkeypatch, look):
+        assert enough.wait(timeout=60)
+    (_, ended), (again, _) = looks[:2]
+    assert 0.5 < again - ended < 5
+
+
 def test_what_is_submitted_during_a_look_causes_another(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
