@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 import uuid
+from pathlib import Path
 
 from imagi_pipeline.core.errors import StorageError
 from imagi_pipeline.core.storage.landing import waiting_requests
@@ -19,7 +22,12 @@ SECONDS_TO_WAIT = 900.0
 
 def problems(store: Store, client: DagsterClient) -> list[str]:
     """Return what keeps requests from being processed, each in a sentence; nothing when all is well."""
-    return [*_storage_problems(store), *_dagster_problems(client), *_waiting_problems(store)]
+    return [
+        *_storage_problems(store),
+        *_home_problems(),
+        *_dagster_problems(client),
+        *_waiting_problems(store),
+    ]
 
 
 def _storage_problems(store: Store) -> list[str]:
@@ -29,6 +37,22 @@ def _storage_problems(store: Store) -> list[str]:
         probe.unlink(missing_ok=True)
     except (StorageError, OSError) as error:
         return [str(error)]
+    return []
+
+
+def _home_problems() -> list[str]:
+    """Find out whether Dagster can write into its home, if that is on this machine.
+
+    The daemon cannot tell: it writes down there, too, that it has a problem.
+    """
+    home = os.environ.get("DAGSTER_HOME")
+    if not home or not Path(home).is_dir():
+        return []
+    try:
+        with tempfile.TemporaryFile(dir=home) as file:
+            file.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        return [f"Dagster cannot write into DAGSTER_HOME, {home}: {error.strerror}. Free space there."]
     return []
 
 

@@ -81,7 +81,7 @@ class SignsOfLife:
         now = time.monotonic()
         if now - self._lifeless_since.setdefault(run_id, now) < self._grace_seconds:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        del self._lifeless_since[run_id]
+        # The time is kept: on a full disk the run cannot be failed now, and the next check says so again.
         lock.unlink(missing_ok=True)
         return CheckRunHealthResult(
             WorkerStatus.FAILED,

@@ -37,6 +37,9 @@ from imagi_pipeline.orchestration.resources import ImagiResource
 MOST_LAUNCHED_AT_ONCE = 20
 """Runs of one tick: the daemon makes them one by one, and looks at nothing new meanwhile."""
 
+SECONDS_TO_RECORD = 1.0
+"""Seconds from the event of a failure until the record of its run says so, and whether it is tried again."""
+
 BYTES_OF_A_LARGE_CSV = 100 * IMAGES_OF_A_LARGE_RUN
 """It is not read before its run: an image takes about 100 bytes."""
 
@@ -105,7 +108,9 @@ def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiReso
 
     If the receiver does not take an alert, it is still in the log, and the failure is on the run.
     """
-    run = context.instance.get_run_by_id(context.dagster_run.run_id) or context.dagster_run
+    run = _once_recorded(context.instance, context.dagster_run)
+    if run.status is not dg.DagsterRunStatus.FAILURE:
+        return dg.SkipReason(f"Run {run.run_id} is {run.status.value}: what ends it will be told.")
     if run.tags.get(WILL_RETRY_TAG) == "true":
         return dg.SkipReason(f"Run {run.run_id} is tried again by itself.")
     error = run.tags.get(ERROR_TAG) or context.failure_event.message or "Its run failed."
@@ -121,6 +126,16 @@ def request_failure_sensor(context: dg.RunFailureSensorContext, imagi: ImagiReso
     }
     tell(alert, imagi)
     return None
+
+
+def _once_recorded(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
+    """Return a run as its record tells it: written a moment after the event, or never, on a full disk."""
+    give_up_at = time.monotonic() + SECONDS_TO_RECORD
+    while True:
+        run = instance.get_run_by_id(run.run_id) or run
+        if WILL_RETRY_TAG in run.tags or time.monotonic() > give_up_at:
+            return run
+        time.sleep(0.1)
 
 
 @dg.sensor(

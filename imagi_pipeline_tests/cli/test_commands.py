@@ -22,6 +22,7 @@ import pytest
 
 from imagi_pipeline.core.storage.store import Store
 from imagi_pipeline_tests.core.images.pictures import photo, saved
+from imagi_pipeline_tests.disks import small_disk
 from imagi_pipeline_tests.image_host import ImageHost
 from imagi_pipeline_tests.processes import alive, descendants
 from imagi_pipeline_tests.records import image_key
@@ -205,33 +206,27 @@ def test_an_option_that_cannot_be_is_refused_before_anything_is_kept(products: P
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with little space; only an administrator can make one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "200k") as disk:
+        yield disk
 
 
 def test_a_full_disk_fails_the_request_with_the_reason_and_leaves_no_half_file(
-    small_disk: Path, tmp_path: Path, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
+    disk: Path, tmp_path: Path, image_host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("IMAGI_STORAGE", str(small_disk / "storage"))
+    monkeypatch.setenv("IMAGI_STORAGE", str(disk / "storage"))
     path = tmp_path / "many.csv"
     path.write_text("Image\n" + "\n".join(image_host.add(*(f"{number}.jpg" for number in range(30)))))
     done = imagi("process", path, "--json")
     answer = document(done)
     assert (done.returncode, answer["status"], answer["error_code"]) == (1, "failed", "storage_failure")
     assert "No space left on device" in answer["error"]
-    store = Store(str(small_disk / "storage"))
-    stored = [file for file in (small_disk / "storage" / "compressed").rglob("*") if file.is_file()]
+    store = Store(str(disk / "storage"))
+    stored = [file for file in (disk / "storage" / "compressed").rglob("*") if file.is_file()]
     assert not [file for file in stored if file.name.startswith(".")]
     assert all(store.read_record(file.stem) for file in stored if file.suffix == ".json")
 
-    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
     again = document(imagi("process", path, "--json"))
     assert (again["status"], again["images_failed"]) == ("completed", 0)
 
