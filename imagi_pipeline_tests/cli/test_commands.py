@@ -102,7 +102,7 @@ def test_several_files_and_standard_input_are_processed_one_after_the_other(
     products: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.csv"
-    broken.write_text("nothing")
+    broken.write_text("Image\n")
     options = ["--output", str(tmp_path / "out"), "--json"]
     done = subprocess.run(
         [*IMAGI, "process", str(broken), str(products), "-", *options],

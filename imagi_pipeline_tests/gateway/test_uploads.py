@@ -123,7 +123,7 @@ def test_what_is_not_chosen_is_settled_when_the_request_is_accepted(
         ("url_colum", "Image", "Did you mean url_column?"),
         ("x", "", "There are: url_column, base_url,"),
         ("quality", "101", "quality is a whole number from 1 to 100, not '101'."),
-        ("format", "gif", "format is one of same, auto, jpeg"),
+        ("format", "gif", "format is one of same, auto, auto-webp, jpeg"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_and_nothing_is_kept(
