@@ -146,8 +146,9 @@ class Settings(BaseSettings):
     connections_per_host: int = Field(
         128,
         ge=1,
-        description="The most downloads at the same time from one host. A host begins with 16 and gets one "
-        "more for each image that it serves; half of them go when it does not answer, or is overloaded.",
+        description="The most downloads at the same time from one host. A host begins with 32 and gets one "
+        "more for each image that it serves while the processes wait for images; half of them go when it "
+        "does not answer, or is overloaded.",
     )
     download_threads: int = Field(128, ge=1, description="Downloads at the same time in all.")
     allowed_networks: Annotated[tuple[IPNetwork, ...], NoDecode] = Field(

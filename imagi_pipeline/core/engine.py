@@ -210,10 +210,9 @@ class _Work:
 
     def _process(self, download: Download) -> ImageResult | None:
         """Return the result of one image; None when it is to be tried again."""
-        with contextlib.ExitStack() as place, self._bytes.lease() as memory:
-            place.callback(self._schedule.downloaded, download)
+        with self._schedule.place_of(download), self._bytes.lease() as memory:
             try:
-                return self._attempt(download, place, memory)
+                return self._attempt(download, memory)
             except FetchError as error:
                 return self._after_failed_download(download, error)
             except ImageError as error:
@@ -225,7 +224,7 @@ class _Work:
                 detail = f"{type(error).__name__}: {error}."
                 return self._failed(download, InternalError(ErrorCode.INTERNAL_ERROR, detail))
 
-    def _attempt(self, download: Download, place: contextlib.ExitStack, memory: Lease) -> ImageResult:
+    def _attempt(self, download: Download, memory: Lease) -> ImageResult:
         url, key = download.url, self._keys[download.url]
         record = self._store.read_record(key)
         if record and url in self._settled:
@@ -234,7 +233,6 @@ class _Work:
         if current and self._is_fresh(current):
             return ImageResult(url, key, "reused", current)
         source = self._fetch(download, current, memory)
-        place.close()
         if source is None or (current and _digest(source.data) == current.source_digest):
             assert current is not None  # only a conditional request is answered with None
             return self._confirm(url, key, current, source)
@@ -264,7 +262,7 @@ class _Work:
             last_modified=record.last_modified if record else None,
             claim_bytes=claim,
         )
-        self._schedule.host_served(download.host)
+        self._schedule.host_served(download.host, is_too_slow=self._codec.is_waiting)
         return source
 
     def _confirm(self, url: str, key: str, record: ImageRecord, source: FetchedImage | None) -> ImageResult:

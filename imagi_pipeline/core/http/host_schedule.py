@@ -10,7 +10,8 @@ import itertools
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -18,8 +19,8 @@ ATTEMPTS_IN_SILENCE = 10
 """Fewer attempts without an answer do not show that a host is down, however long apart they are."""
 
 
-FIRST_PLACES = 16
-"""Downloads at the same time that a host gets at first; then one more for each that it serves."""
+FIRST_PLACES = 32
+"""Images of a host in work at the same time at first."""
 
 
 @dataclass(slots=True)
@@ -50,8 +51,8 @@ class _Host:
 class HostSchedule:
     """Hands out downloads, round robin over the hosts, at most `per_host` of a host at the same time.
 
-    A host begins with FIRST_PLACES and gets a place more for each image that it serves; when it is overloaded
-    half of its places go, as with TCP (RFC 5681).
+    A host begins with FIRST_PLACES, and gets a place more for each image that it serves while images are what
+    is missing; when it is overloaded half of its places go, as with TCP (RFC 5681).
 
     A download that is to be tried again later takes no thread while it waits. A host is down, and not worth
     waiting for, when attempts in a row, spread over at least `down_after` seconds, got no answer.
@@ -81,13 +82,17 @@ class HostSchedule:
                 self._changed.wait(self._next_wake())
             return None
 
-    def downloaded(self, download: Download) -> None:
-        """Give the place at the host back; the image itself may not be finished yet."""
-        with self._changed:
-            host = self._hosts[download.host]
-            host.active -= 1
-            self._offer(host)
-            self._changed.notify()
+    @contextmanager
+    def place_of(self, download: Download) -> Iterator[None]:
+        """Keep the place of a download until its image is done: what cannot be used yet is not fetched."""
+        try:
+            yield
+        finally:
+            with self._changed:
+                host = self._hosts[download.host]
+                host.active -= 1
+                self._offer(host)
+                self._changed.notify()
 
     def try_again(self, download: Download, delay: float) -> None:
         """Hand the download out again after `delay` seconds."""
@@ -115,14 +120,15 @@ class HostSchedule:
         with self._changed:
             self._hosts[name].silent_attempts = 0
 
-    def host_served(self, name: str) -> None:
-        """Note that the host has sent an image: it gets one more at the same time."""
+    def host_served(self, name: str, *, is_too_slow: bool) -> None:
+        """Note that the host has sent an image; if it is too slow, it gets one more at the same time."""
         with self._changed:
             host = self._hosts[name]
             host.silent_attempts = 0
-            host.places = min(host.places + 1, self._per_host)
-            self._offer(host)
-            self._changed.notify()
+            if is_too_slow:
+                host.places = min(host.places + 1, self._per_host)
+                self._offer(host)
+                self._changed.notify()
 
     def host_failed(self, name: str) -> None:
         """Note that the host did not answer an attempt."""

@@ -120,6 +120,12 @@ class CodecPool:
             self._idle.put(process)
         process.start()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether all processes have started and nothing to do."""
+        started = all(process.is_ready for process in self._processes)
+        return started and self._idle.qsize() == len(self._processes)
+
     def compress(
         self, source: bytes, thumbnail_side: int | None = None
     ) -> tuple[CompressedImage, Thumbnails | None]:
@@ -158,7 +164,7 @@ class _CodecProcess:
     def __init__(self, arguments: tuple[str, ...]) -> None:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_ready = False
+        self.is_ready = False
         self._stopped = False
         self._lock = threading.Lock()  # of starting against killing
 
@@ -170,7 +176,7 @@ class _CodecProcess:
             if self._process is not None:
                 return
             ours, theirs = socket.socketpair()
-            self._channel, self._buffer, self._is_ready = Channel(ours), SharedBuffer(), False
+            self._channel, self._buffer, self.is_ready = Channel(ours), SharedBuffer(), False
             descriptor = self._buffer.descriptor
             with theirs:
                 self._process = subprocess.Popen(
@@ -199,9 +205,9 @@ class _CodecProcess:
                 raise self._crashed() from None
 
     def _hand_over(self, source: bytes, order: dict[str, Any]) -> None:
-        if not self._is_ready:
+        if not self.is_ready:
             self._channel.receive(_SECONDS_TO_START)
-            self._is_ready = True
+            self.is_ready = True
         self._buffer.write([source])
         self._channel.send(order)
 

@@ -14,6 +14,11 @@ def take(schedule: HostSchedule) -> Download:
     return download
 
 
+def release(schedule: HostSchedule, download: Download) -> None:
+    with schedule.place_of(download):
+        pass
+
+
 def test_hosts_take_turns() -> None:
     urls = [f"http://a/{number}" for number in range(3)] + [f"http://b/{number}" for number in range(3)]
     schedule = HostSchedule(urls, per_host=3, down_after=9)
@@ -37,7 +42,7 @@ def test_no_host_gets_more_downloads_at_once_than_its_limit() -> None:
     thread.start()
     waiting.wait()
     assert not taken
-    schedule.downloaded(first if first.host == "a" else second)
+    release(schedule, first if first.host == "a" else second)
     thread.join(5)
     assert taken[0] is not None
     assert taken[0].url == "http://a/2"
@@ -46,7 +51,7 @@ def test_no_host_gets_more_downloads_at_once_than_its_limit() -> None:
 def test_a_download_is_handed_out_again_after_its_delay_and_counts_its_attempts() -> None:
     schedule = HostSchedule(["http://a/1"], per_host=1, down_after=9)
     download = take(schedule)
-    schedule.downloaded(download)
+    release(schedule, download)
     before = time.monotonic()
     schedule.try_again(download, 0.1)
 
@@ -102,7 +107,7 @@ def test_a_download_that_is_tried_again_goes_before_those_of_other_hosts() -> No
     schedule = HostSchedule(["http://a/1", "http://b/1", "http://c/1"], per_host=1, down_after=9)
     first = take(schedule)
     schedule.try_again(first, 0)
-    schedule.downloaded(first)
+    release(schedule, first)
     assert take(schedule).url == "http://a/1"
 
 
@@ -110,7 +115,7 @@ def test_a_download_that_is_tried_again_goes_before_those_not_tried_yet() -> Non
     schedule = HostSchedule(["http://a/1", "http://a/2"], per_host=1, down_after=9)
     first = take(schedule)
     schedule.try_again(first, 0)
-    schedule.downloaded(first)
+    release(schedule, first)
     assert take(schedule).url == "http://a/1"
 
 
@@ -134,35 +139,43 @@ class Takers:
         return found
 
 
-def served(schedule: HostSchedule, download: Download) -> None:
-    schedule.host_served(download.host)
-    schedule.downloaded(download)
+def served(schedule: HostSchedule, download: Download, *, is_too_slow: bool = True) -> None:
+    schedule.host_served(download.host, is_too_slow=is_too_slow)
+    release(schedule, download)
 
 
 def test_a_host_gets_one_more_at_a_time_for_each_image_that_it_serves_up_to_its_limit() -> None:
-    schedule = HostSchedule([f"http://a/{number}" for number in range(99)], per_host=20, down_after=9)
+    schedule = HostSchedule([f"http://a/{number}" for number in range(99)], per_host=40, down_after=9)
     takers = Takers(schedule)
     first = takers.new()
-    assert len(first) == FIRST_PLACES == 16
+    assert len(first) == FIRST_PLACES == 32
     served(schedule, first[0])
     assert len(takers.new()) == 2
     for download in first[1:9]:
         served(schedule, download)
-    assert len(takers.new()) == 8 + 3  # 20 of them are under way
+    assert len(takers.new()) == 8 + 7  # 40 of them are under way
+
+
+def test_a_host_that_is_fast_enough_gets_no_more() -> None:
+    schedule = HostSchedule([f"http://a/{number}" for number in range(99)], per_host=40, down_after=9)
+    takers = Takers(schedule)
+    for download in takers.new():
+        served(schedule, download, is_too_slow=False)
+    assert len(takers.new()) == FIRST_PLACES
 
 
 def test_half_of_the_places_go_once_for_all_downloads_of_an_overloaded_host() -> None:
-    schedule = HostSchedule([f"http://a/{number}" for number in range(99)], per_host=20, down_after=9)
+    schedule = HostSchedule([f"http://a/{number}" for number in range(99)], per_host=40, down_after=9)
     takers = Takers(schedule)
     first = takers.new()
     for download in first:
         schedule.host_overloaded(download)
-        schedule.downloaded(download)
+        release(schedule, download)
     second = takers.new()
     assert len(second) == FIRST_PLACES / 2
     schedule.host_overloaded(second[0])
     for download in second:
-        schedule.downloaded(download)
+        release(schedule, download)
     assert len(takers.new()) == FIRST_PLACES / 4
 
 
@@ -170,7 +183,7 @@ def test_an_overloaded_host_keeps_one_place() -> None:
     schedule = HostSchedule(["http://a/1", "http://a/2"], per_host=1, down_after=9)
     download = take(schedule)
     schedule.host_overloaded(download)
-    schedule.downloaded(download)
+    release(schedule, download)
     assert take(schedule).url == "http://a/2"
 
 
