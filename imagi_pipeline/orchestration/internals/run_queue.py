@@ -25,7 +25,7 @@ from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 
 MARK = ".run_submitted"
 
-SECONDS_BETWEEN_LOOKS_AT_THE_MARK = 0.05
+SECONDS_BETWEEN_LOOKS_AT_THE_MARK = 0.1
 SECONDS_WHILE_RUNS_WAIT = 0.2
 """Seconds from one look at the queue to the next; more if a look takes long, as one does that starts runs:
 the daemon rests for as long as it looked."""
