@@ -45,6 +45,9 @@ ERROR_TAG = "imagi/error"
 SIZE_TAG, LARGE = "imagi/size", "large"
 """Large runs get half of the places (`dagster.yaml`), so that small ones need not wait for them."""
 
+CHUNK_QUEUE = "imagi-chunks"
+"""The queue of Celery for chunks of large requests; it has workers of its own."""
+
 IMAGES_OF_A_LARGE_RUN = 5_000
 """Minutes of work."""
 

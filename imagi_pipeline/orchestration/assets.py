@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagi_pipeline.contract import JOB_NAME, ONLY_FAILED_TAG, is_asked_for
+from imagi_pipeline.contract import CHUNK_QUEUE, JOB_NAME, ONLY_FAILED_TAG, is_asked_for
 from imagi_pipeline.core import reports
 from imagi_pipeline.core.csv.enriching import enriched_pieces
 from imagi_pipeline.core.csv.table import CsvTable
@@ -187,7 +187,7 @@ def split_images(context: dg.OpExecutionContext, imagi: ImagiResource) -> Iterat
 @dg.op(
     ins={"chunk": dg.In(dg.Nothing)},
     out=dg.Out(dg.Nothing),
-    tags={"dagster-celery/queue": "imagi-chunks"},  # where `dagster.yaml` spreads chunks
+    tags={"dagster-celery/queue": CHUNK_QUEUE},  # where `dagster.yaml` spreads chunks
 )
 def compress_chunk(context: dg.OpExecutionContext, imagi: ImagiResource) -> None:
     """Fetch, compress and store the images of one chunk, and keep its part of the report.

@@ -183,6 +183,13 @@ def upload_large(service: Service, urls: list[str]) -> str:
     return upload(service, urls, text="text " * 400)
 
 
+def large_request_under_way(service: Service, urls: list[str]) -> str:
+    """Hand in a large CSV, and return when some of its images are done."""
+    request_id = upload_large(service, urls)
+    wait_for(lambda: (found := service.status(request_id)) and found.images_done >= 64)
+    return request_id
+
+
 def names(prefix: str, count: int = 400) -> list[str]:
     return [f"{prefix}{number}.jpg" for number in range(count)]
 
@@ -207,8 +214,7 @@ def test_a_chunk_whose_machine_dies_goes_on_at_another(
     image_host: ImageHost,
 ) -> None:
     image_host.delay = 1.0
-    request_id = upload_large(deployed, image_host.add(*names("dies")))
-    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done >= 64)
+    request_id = large_request_under_way(deployed, image_host.add(*names("dies")))
     deployment.kill_machine(chunk_workers[0])
     done = wait_for(lambda: (found := deployed.status(request_id)) and found.is_finished and found, 300)
     assert (done.status, done.images_done, done.images_failed) == ("completed", 400, 0)
@@ -228,8 +234,7 @@ def test_a_large_csv_goes_on_when_the_machine_of_its_run_dies(
     image_host: ImageHost,
 ) -> None:
     image_host.delay = 0.5
-    request_id = upload_large(deployed, image_host.add(*names("run")))
-    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done >= 64)
+    request_id = large_request_under_way(deployed, image_host.add(*names("run")))
     of_runs = deployment.workers_of_runs()
     deployment.start_worker()
     for process in of_runs:
@@ -249,8 +254,7 @@ def test_a_daemon_that_is_killed_and_started_again_changes_nothing(
     image_host: ImageHost,
 ) -> None:
     image_host.delay = 0.5
-    request_id = upload_large(deployed, image_host.add(*names("daemon")))
-    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done >= 64)
+    request_id = large_request_under_way(deployed, image_host.add(*names("daemon")))
     deployment.restart_daemon()
     done = deployed.finished(request_id)
     assert (done.status, done.images_done, done.images_failed) == ("completed", 400, 0)
@@ -266,8 +270,7 @@ def test_a_broker_that_is_killed_and_started_again_loses_no_chunk(
     image_host: ImageHost,
 ) -> None:
     image_host.delay = 1.0
-    request_id = upload_large(deployed, image_host.add(*names("broker", 600)))
-    wait_for(lambda: (found := deployed.status(request_id)) and found.images_done >= 64)
+    request_id = large_request_under_way(deployed, image_host.add(*names("broker", 600)))
     broker.kill()
     time.sleep(5)
     broker.start()

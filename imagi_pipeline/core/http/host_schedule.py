@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 ATTEMPTS_IN_SILENCE = 10
 """Fewer attempts without an answer do not show that a host is down, however long apart they are."""
 
-
 FIRST_PLACES = 32
 """Images of a host in work at the same time at first."""
 

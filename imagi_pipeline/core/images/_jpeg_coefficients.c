@@ -73,11 +73,6 @@ typedef struct {
     char detail[JMSG_LENGTH_MAX];
 } job;
 
-static const uint8_t NATURAL_ORDER[DCTSIZE2] = {
-    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
-    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
-    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63};
-
 /* --- ending early */
 
 static void refuse(job *work, const char *refusal, const char *detail) {
@@ -324,16 +319,6 @@ static unsigned ac_levels(const JCOEF *block) {
         seen |= k == 0 ? 0 : level;
     }
     return seen;
-}
-
-static unsigned bits_of(int value) {
-    unsigned level = (unsigned)(value < 0 ? -value : value);
-    unsigned bits = 0;
-    while (level) {
-        bits++;
-        level >>= 1;
-    }
-    return bits;
 }
 
 static void count_ac_symbols(const JCOEF *block, uint64_t *counts) {

@@ -1,4 +1,4 @@
-/* Divide the levels of DCT coefficients by coarser steps, in whole numbers. */
+/* The levels of DCT coefficients: their order and size, and how they are divided by coarser steps. */
 
 #ifndef IMAGI_JPEG_QUANTIZER_H
 #define IMAGI_JPEG_QUANTIZER_H
@@ -8,6 +8,18 @@
 #define BLOCK 64    /* coefficients of a block */
 #define AC_LIMIT 1023 /* the largest level that 8-bit baseline and progressive coding have a code for */
 #define DC_LIMIT 1024
+
+/* The place in a block of each coefficient as they stand in the file. */
+static const uint8_t NATURAL_ORDER[BLOCK] = {
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
+    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
+    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63};
+
+/* How many bits a file has for a level. */
+static inline unsigned bits_of(int level) {
+    unsigned size = (unsigned)(level < 0 ? -level : level);
+    return size == 0 ? 0 : 32u - (unsigned)__builtin_clz(size);
+}
 
 typedef struct {
     uint16_t step[BLOCK]; /* of the result */

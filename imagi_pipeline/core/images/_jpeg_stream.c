@@ -110,11 +110,6 @@ typedef struct {
     size_t output_length, output_room, codes_room;
 } stream;
 
-static const uint8_t NATURAL_ORDER[BLOCK] = {
-    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
-    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
-    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63};
-
 static _Noreturn void leave(stream *work) { longjmp(work->leave, 1); }
 
 static void need(stream *work, int condition) {
@@ -122,8 +117,6 @@ static void need(stream *work, int condition) {
         leave(work);
     }
 }
-
-static unsigned bits_of(unsigned level) { return level == 0 ? 0 : 32u - (unsigned)__builtin_clz(level); }
 
 /* --- headers */
 
@@ -347,7 +340,7 @@ static void make_quantizers(stream *work) {
         each->ac_token = make_token(each->table, 1, 0, 0, 0);
     }
     for (int level = 1; level <= AC_LIMIT; level++) {
-        unsigned bits = bits_of((unsigned)level);
+        unsigned bits = bits_of(level);
         work->coded_levels[level] = make_token(0, 0, bits, level, bits);
         work->coded_levels[AC_LIMIT + 1 + level] = make_token(0, 0, bits, -level, bits);
     }
@@ -424,7 +417,7 @@ static inline __attribute__((always_inline)) value read_value(stream *work, bit_
 static inline token *put_dc(token *to, component *of, int level) {
     int difference = level - of->predicted_of_result;
     of->predicted_of_result = level;
-    unsigned bits = bits_of((unsigned)(difference < 0 ? -difference : difference));
+    unsigned bits = bits_of(difference);
     *to++ = make_token(of->table, 0, bits, difference, bits);
     return to;
 }

@@ -40,11 +40,8 @@ from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_task
 from kombu.exceptions import OperationalError
 
-from imagi_pipeline.contract import LARGE, SIZE_TAG
+from imagi_pipeline.contract import CHUNK_QUEUE, LARGE, SIZE_TAG
 from imagi_pipeline.orchestration.run_launcher import SignsOfLife, hold_run_lock, step_lock
-
-CHUNK_QUEUE = "imagi-chunks"
-"""What the op of chunks names; it has workers of its own."""
 
 SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_TO_WAIT_FOR_A_WORKER = 600.0
