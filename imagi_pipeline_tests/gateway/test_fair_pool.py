@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError, wait
 import pytest
 
 from imagi_pipeline.gateway.fair_pool import FairPool
+from imagi_pipeline_tests.running_service import wait_for
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def test_lanes_take_turns() -> None:
 def test_closing_drops_what_has_not_begun_and_waits_for_the_rest(pool: FairPool[str]) -> None:
     go_on, began = threading.Event(), list[str]()
     jobs = [pool.submit("a", waiting_for(go_on, began, f"job {number}")) for number in range(4)]
+    wait_for(lambda: len(began) == 2)
     closing = threading.Thread(target=pool.close)
     closing.start()
     with pytest.raises(CancelledError):

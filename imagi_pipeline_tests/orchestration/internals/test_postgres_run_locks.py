@@ -31,10 +31,11 @@ def test_a_lock_is_held_until_its_process_is_killed(postgres: PostgresServer) ->
 def test_several_hold_the_lock_of_one_run_and_the_last_frees_it(postgres: PostgresServer) -> None:
     url = postgres.new_database()
     with hold_lock(url, "run"):
+        wait_for(lambda: is_held(url, "run"))
         with hold_lock(url, "run"):
-            wait_for(lambda: is_held(url, "run"))
+            assert is_held(url, "run")
         assert is_held(url, "run")
-    assert not is_held(url, "run")
+    wait_for(lambda: not is_held(url, "run"))  # the server frees it when it sees the connection end
 
 
 def test_a_lock_is_taken_again_after_the_server_was_restarted(postgres: PostgresServer) -> None:
